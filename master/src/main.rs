@@ -1,0 +1,3 @@
+//! (in the making)
+#![forbid(unsafe_code)]
+fn main() {}
