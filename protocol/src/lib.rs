@@ -1,1 +1,37 @@
-//! (in the making)
+//! The wire protocol as pure functions over bytes: nothing here reads a socket, keeps a clock or
+//! knows the table, so every rule can be tested, fuzzed and replayed without a server.
+//!
+//! Bytes come in through one of three doors and leave through one:
+//!
+//! | module | promises |
+//! | --- | --- |
+//! | [`http`] | the head of a request on the WebSocket port: the upgrade, a page, or the refusal to send; `http::origin` says who may upgrade |
+//! | [`ws`] | WebSocket frames, decoded in place with 16 bytes of state between reads; headers and closing frames to send |
+//! | [`line`] | lines of the TCP port |
+//! | [`request`] | one message from a client, understood or refused, borrowing from its text |
+//! | [`reply`] | every message the server sends, written to any `io::Write` without allocating |
+//! | [`name`] | what a user, a group or a device may be called |
+//! | [`code`] | the error codes inside messages and the close codes behind them |
+//!
+//! Invariants: no function blocks or panics on any input; nothing is handed out past the limit the
+//! caller gives; the same bytes mean the same however the network cut them; `content` is passed on
+//! byte for byte.
+#![forbid(unsafe_code)]
+
+pub mod code;
+pub mod http;
+pub mod line;
+pub mod name;
+pub mod reply;
+pub mod request;
+pub mod ws;
+
+use code::CloseCode;
+
+/// The text of one whole message, WebSocket or TCP.
+///
+/// Ask once the message is complete: a character may be cut by a fragment. On error the connection
+/// is to be closed with the code given (RFC 6455, 8.1).
+pub fn text(bytes: &[u8]) -> Result<&str, CloseCode> {
+    std::str::from_utf8(bytes).map_err(|_| CloseCode::INVALID_TEXT)
+}

@@ -1,0 +1,183 @@
+//! What the server says. Each function writes one JSON object without line breaks, so that the same
+//! bytes serve as a WebSocket payload and, with a `\n` behind, as a TCP line. Nothing is allocated.
+//!
+//! Names and sentences are escaped here. A parameter called `content` or `id: Option<&str>` is raw
+//! JSON as [`crate::request`] handed it out: it is written as it is, a line break between its tokens
+//! becoming a space. The only errors are those of the writer.
+
+mod json;
+mod presence;
+
+use std::io::{self, Write};
+
+use crate::code::{CloseCode, ErrorCode};
+use json::{Object, Raw, Text};
+
+pub use presence::{Device, PresenceUser, presence};
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// All sessions of a user.
+    User(&'a str),
+    /// All sessions in a group.
+    Group(&'a str),
+}
+
+/// A message from one client to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageParts<'a> {
+    /// The message's id, given by the server.
+    pub id: &'a str,
+    /// The sender's user name.
+    pub from: &'a str,
+    /// The recipient.
+    pub to: To<'a>,
+    /// Raw JSON.
+    pub content: &'a str,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// A message from an administrator to everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broadcast<'a> {
+    /// The message's id, given by the server.
+    pub id: &'a str,
+    /// The sender's user name.
+    pub from: &'a str,
+    /// Raw JSON.
+    pub content: &'a str,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Queued for at least one session here.
+    Delivered,
+    /// Handed to another host.
+    Routed,
+    /// Nobody was there.
+    Offline,
+}
+
+impl Status {
+    /// The status as it stands on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Delivered => "delivered",
+            Status::Routed => "routed",
+            Status::Offline => "offline",
+        }
+    }
+}
+
+/// The first message on every connection. Times in milliseconds.
+pub fn open<W: Write + ?Sized>(
+    w: &mut W,
+    session: &str,
+    server: &str,
+    login_timeout_ms: u64,
+    heartbeat_ms: u64,
+) -> io::Result<()> {
+    let mut object = Object::of_type(w, "open")?;
+    object.field("session", Text(session))?;
+    object.field("server", Text(server))?;
+    object.field("loginTimeoutMs", login_timeout_ms)?;
+    object.field("heartbeatMs", heartbeat_ms)?;
+    object.end()
+}
+
+/// The answer to a login.
+pub fn welcome<W: Write + ?Sized>(w: &mut W, user_name: &str) -> io::Result<()> {
+    w.write_all(br#"{"type":"system","event":"login","content":"hello, welcome "#)?;
+    json::escaped(w, user_name)?;
+    w.write_all(b"\"}")
+}
+
+/// A sentence of the server's own, for a person to read.
+pub fn notice<W: Write + ?Sized>(w: &mut W, event: &str, sentence: &str) -> io::Result<()> {
+    let mut object = Object::of_type(w, "system")?;
+    object.field("event", Text(event))?;
+    object.field("content", Text(sentence))?;
+    object.end()
+}
+
+/// An administrator's word to everyone.
+pub fn broadcast<W: Write + ?Sized>(w: &mut W, parts: &Broadcast<'_>) -> io::Result<()> {
+    let mut object = Object::of_type(w, "system")?;
+    object.field("event", Text("broadcast"))?;
+    object.field("id", Text(parts.id))?;
+    object.field("from", Text(parts.from))?;
+    object.field("content", Raw(parts.content))?;
+    object.field("time", parts.time_ms)?;
+    object.end()
+}
+
+/// A message, as its recipients get it, and its sender too where no `ack` was asked for.
+pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
+    let mut object = Object::of_type(w, "message")?;
+    object.field("id", Text(parts.id))?;
+    object.field("from", Text(parts.from))?;
+    match parts.to {
+        To::User(name) => object.field("to", Text(name))?,
+        To::Group(name) => object.field("group", Text(name))?,
+    }
+    object.field("content", Raw(parts.content))?;
+    object.field("time", parts.time_ms)?;
+    object.end()
+}
+
+/// What became of a message, for the sender who numbered it.
+pub fn ack<W: Write + ?Sized>(
+    w: &mut W,
+    id: Option<&str>,
+    message_id: &str,
+    status: Status,
+) -> io::Result<()> {
+    let mut object = Object::of_type(w, "ack")?;
+    object.optional("id", id.map(Raw))?;
+    object.field("messageId", Text(message_id))?;
+    object.field("status", Text(status.as_str()))?;
+    object.end()
+}
+
+/// The answer to `ping`. Milliseconds since 1970.
+pub fn pong<W: Write + ?Sized>(w: &mut W, time_ms: u64) -> io::Result<()> {
+    let mut object = Object::of_type(w, "pong")?;
+    object.field("time", time_ms)?;
+    object.end()
+}
+
+/// A refusal: `id` names the message, `close_code` is given where the connection closes with it.
+pub fn error<W: Write + ?Sized>(
+    w: &mut W,
+    code: ErrorCode,
+    sentence: &str,
+    id: Option<&str>,
+    close_code: Option<CloseCode>,
+) -> io::Result<()> {
+    let mut object = Object::of_type(w, "error")?;
+    object.field("code", Text(code.as_str()))?;
+    object.field("content", Text(sentence))?;
+    object.optional("id", id.map(Raw))?;
+    object.optional("closeCode", close_code.map(|code| u64::from(code.0)))?;
+    object.end()
+}
+
+/// The last word before the server closes a connection.
+pub fn kicked<W: Write + ?Sized>(
+    w: &mut W,
+    reason: &str,
+    close_code: Option<CloseCode>,
+) -> io::Result<()> {
+    let mut object = Object::of_type(w, "kicked")?;
+    object.field("reason", Text(reason))?;
+    object.optional("closeCode", close_code.map(|code| u64::from(code.0)))?;
+    object.end()
+}
+
+#[cfg(test)]
+mod tests;

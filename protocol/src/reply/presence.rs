@@ -1,0 +1,83 @@
+//! The answer to `who`: the only message with a list in it.
+
+use std::io::{self, Write};
+
+use super::json::{Object, Text, Value};
+
+/// One user in a `presence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceUser<'a> {
+    /// The user's name.
+    pub name: &'a str,
+    /// Whether there is a session, here or on another host.
+    pub online: bool,
+    /// The devices of the sessions known here, one per session.
+    pub devices: &'a [Device<'a>],
+    /// The hosts with a session.
+    pub hosts: &'a [&'a str],
+    /// Milliseconds since 1970; `None`, written as `null`, where nobody remembers.
+    pub last_seen_ms: Option<u64>,
+}
+
+/// One device of a user, as far as its login told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// `deviceId` of the login.
+    pub id: Option<&'a str>,
+    /// `deviceModel` of the login.
+    pub model: Option<&'a str>,
+}
+
+/// Who is there. `group` is set when a group was asked for; `more` is how many users were left out
+/// to keep the answer within a limit of the caller's, and is only written when there were any.
+pub fn presence<'a, W: Write + ?Sized>(
+    w: &mut W,
+    group: Option<&str>,
+    users: impl IntoIterator<Item = PresenceUser<'a>>,
+    more: u32,
+) -> io::Result<()> {
+    let mut object = Object::of_type(w, "presence")?;
+    object.optional("group", group.map(Text))?;
+    list(object.name("users")?, users, user)?;
+    object.optional("more", (more > 0).then_some(u64::from(more)))?;
+    object.end()
+}
+
+fn user<W: Write + ?Sized>(w: &mut W, user: PresenceUser<'_>) -> io::Result<()> {
+    let mut object = Object::start(w)?;
+    object.field("name", Text(user.name))?;
+    object.field("online", user.online)?;
+    list(object.name("devices")?, user.devices, device)?;
+    list(object.name("hosts")?, user.hosts, |w, host| {
+        Text(host).write(w)
+    })?;
+    match user.last_seen_ms {
+        Some(time_ms) => object.field("lastSeen", time_ms)?,
+        None => object.name("lastSeen")?.write_all(b"null")?,
+    }
+    object.end()
+}
+
+fn device<W: Write + ?Sized>(w: &mut W, device: &Device<'_>) -> io::Result<()> {
+    let mut object = Object::start(w)?;
+    object.optional("id", device.id.map(Text))?;
+    object.optional("model", device.model.map(Text))?;
+    object.end()
+}
+
+fn list<W: Write + ?Sized, T>(
+    w: &mut W,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut W, T) -> io::Result<()>,
+) -> io::Result<()> {
+    w.write_all(b"[")?;
+    let mut first = true;
+    for item in items {
+        if !first {
+            w.write_all(b",")?;
+        }
+        first = false;
+        write(w, item)?;
+    }
+    w.write_all(b"]")
+}
