@@ -35,3 +35,39 @@ use code::CloseCode;
 pub fn text(bytes: &[u8]) -> Result<&str, CloseCode> {
     std::str::from_utf8(bytes).map_err(|_| CloseCode::INVALID_TEXT)
 }
+
+/// As much of `text` as `bytes_max` bytes hold without cutting a character.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_utf8_or_closes_with_1007() {
+        assert_eq!(text("añ🦀".as_bytes()), Ok("añ🦀"));
+        for bytes in [
+            &b"\xff"[..],
+            b"\xc0\xaf",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"a\xce",
+        ] {
+            assert_eq!(text(bytes), Err(CloseCode(1007)), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_falls_between_characters() {
+        assert_eq!(cut("aéx", 2), "a");
+        assert_eq!(cut("aéx", 3), "aé");
+        assert_eq!(cut("aéx", 9), "aéx");
+        assert_eq!(cut("é", 0), "");
+    }
+}
