@@ -1,1 +1,11 @@
-//! (in the making)
+//! Reads the configuration of a server, or says what is wrong with it: the file, the line, the key and the reason.
+//!
+//! - A [`Config`] that [`load`] returns is whole: every key has a value inside its range, every path is absolute.
+//! - An unknown key is an error, and so is an unknown `STEADFAST_...` variable: a misspelt limit must not go unnoticed.
+//! - All problems of a file are reported at once, not one at a time.
+//! - Nothing here changes the world: a file is read, and that is all.
+#![forbid(unsafe_code)]
+
+mod defaults;
+mod types;
+pub use types::*;

@@ -1,1 +1,5 @@
-//! (in the making)
+//! The system calls that need `unsafe`, behind interfaces that do not: today, packets that carry descriptors.
+//!
+//! Everything else the server asks of the system goes through the safe wrappers of `nix` and the standard library, where it is used.
+
+pub mod packet;

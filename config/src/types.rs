@@ -1,0 +1,259 @@
+//! The configuration as values: one struct per section of `config.toml`, one field per key, under the key's own name.
+//!
+//! A value of [`Config`] that came from [`crate::load`] is complete, inside its ranges, and its paths are absolute.
+//! `Default` gives the built-in defaults, which are those of the `config.toml` at the root of the repository (a test holds them together).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration of one server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Listeners, processes, files.
+    pub server: Server,
+    /// The fixed capacity of the table.
+    pub table: Table,
+    /// What one client may cost.
+    pub limits: Limits,
+    /// Who may log in, and from which pages.
+    pub auth: Auth,
+    /// Other hosts; not available in this version.
+    pub cluster: Cluster,
+    /// The HTTP API; reserved, not served yet.
+    pub api: Api,
+    /// Aids for checking an installation.
+    pub diagnostics: Diagnostics,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// This host's name, told to clients in `open`; 1 to 64 bytes without control characters.
+    pub node: String,
+    /// WebSocket and HTTP listeners; port 0 lets the system choose.
+    pub websocket: Vec<SocketAddr>,
+    /// TCP listeners (JSON lines); empty = off.
+    pub tcp: Vec<SocketAddr>,
+    /// Worker processes, 0 to [`WORKERS_MAX`]; 0 = one per core. See [`Config::worker_count`].
+    pub workers: u8,
+    /// The pid file; the control socket lies beside it, and the name of the segment derives from it.
+    pub pid_file: PathBuf,
+    /// Log file; empty = standard error.
+    pub log_file: PathBuf,
+    /// Least severe level that is logged.
+    pub log_level: LogLevel,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+    /// User to become after binding; empty = stay.
+    pub user: String,
+    /// A process whose heartbeat is older than this is killed and replaced; milliseconds, 1000 to 600000.
+    pub watchdog_ms: u32,
+}
+
+/// `[table]`: fixed at start, reserved in shared memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Rows: the most connections at one time, 1 to 4000000.
+    pub sessions: u32,
+    /// Received and outgoing bytes together, in MiB, 1 to 65536.
+    pub arena_mib: u32,
+    /// Most groups at one time.
+    pub groups: u32,
+    /// Most memberships (a session in a group) at one time.
+    pub memberships: u32,
+}
+
+/// `[limits]`: all of them apply live at a reload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// From accept (TCP) or upgrade (WebSocket) to login, ms.
+    pub login_timeout_ms: u32,
+    /// Silence after which a session is closed, ms.
+    pub heartbeat_timeout_ms: u32,
+    /// From accept to the end of the WebSocket handshake, ms.
+    pub handshake_timeout_ms: u32,
+    /// How long a close may take, ms.
+    pub drain_timeout_ms: u32,
+    /// Largest message of a client after reassembly, bytes.
+    pub message_bytes: u32,
+    /// Most bytes queued for one session; past it: slow consumer.
+    pub outbox_bytes: u64,
+    /// Messages a second and session; 0 = off.
+    pub messages_per_second: u32,
+    /// How many may come at once; 0 = as many as `messages_per_second`.
+    pub message_burst: u32,
+    /// Refused messages in a row after which a session is closed (4029).
+    pub rate_limit_strikes: u32,
+    /// Connections from one address (IPv6: one /64 network); 0 = off.
+    pub connections_per_ip: u32,
+    /// Sessions of one user; 0 = off.
+    pub sessions_per_user: u32,
+    /// What a second login of the same user does.
+    pub same_user: SameUser,
+    /// Groups one session may be in.
+    pub groups_per_session: u32,
+    /// Users in one `presence` answer.
+    pub presence_users: u32,
+    /// Refused newcomers that are being told why at one time; past it they are closed at once.
+    pub refusals: u32,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// How a login is believed.
+    pub mode: AuthMode,
+    /// Allows `mode = "open"` on listeners that are not on loopback.
+    pub allow_open: bool,
+    /// HS256 key; reserved.
+    pub jwt_secret: Secret,
+    /// PEM file of a public key; reserved.
+    pub jwt_public_key_file: PathBuf,
+    /// JWKS file; reserved.
+    pub jwks_file: PathBuf,
+    /// Expected `aud`; reserved.
+    pub jwt_audience: String,
+    /// Expected `iss`; reserved.
+    pub jwt_issuer: String,
+    /// User names that may broadcast.
+    pub admins: Vec<String>,
+    /// Allowed Origin headers; empty = same host only, `*` = any.
+    pub origins: Vec<String>,
+}
+
+/// `[cluster]`; not available in this version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Whether this host is one of several.
+    pub enabled: bool,
+    /// Where the directory is.
+    pub redis: String,
+    /// Prefix of every key and channel.
+    pub namespace: String,
+    /// How messages travel between hosts.
+    pub bus: Bus,
+    /// Address of RabbitMQ.
+    pub rabbitmq: String,
+    /// Addresses of forwarders.
+    pub forwarder: Vec<String>,
+    /// Where other hosts of the mesh connect.
+    pub mesh_listen: String,
+    /// Shared by the hosts of one cluster.
+    pub secret: Secret,
+    /// A host silent this long is dead, ms.
+    pub lease_ms: u32,
+}
+
+/// `[api]`; reserved, not served in this version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Address of the HTTP API; empty = off.
+    pub listen: String,
+    /// Bearer token; empty: loopback only.
+    pub token: Secret,
+}
+
+/// `[diagnostics]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Diagnostics {
+    /// Whether the WebSocket path `/echo` exists.
+    pub echo: bool,
+}
+
+/// `server.log_level`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "each is its own word")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `server.log_format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `limits.same_user`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameUser {
+    /// A user may have many sessions.
+    Many,
+    /// A newer login from the same device replaces the older.
+    OnePerDevice,
+    /// A newer login replaces the older.
+    One,
+}
+
+/// `auth.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// A user is who they say.
+    Open,
+    /// A signed token says who; not available in this version.
+    Jwt,
+}
+
+/// `cluster.bus`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "each is the name of a product or of a section of the design"
+)]
+pub enum Bus {
+    Redis,
+    Rabbitmq,
+    Forwarder,
+    Mesh,
+}
+
+/// A text that must not appear in a log: `Debug` hides it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() {
+            "\"\""
+        } else {
+            "(hidden)"
+        })
+    }
+}
+
+/// Most worker processes. A set of process slots is one 64-bit word, and four slots are taken by the others.
+pub const WORKERS_MAX: u8 = 60;
+
+impl Config {
+    /// How many workers to run: `server.workers`, or one per core when that is 0.
+    pub fn worker_count(&self) -> u8 {
+        if self.server.workers != 0 {
+            return self.server.workers.min(WORKERS_MAX);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        u8::try_from(cores).unwrap_or(WORKERS_MAX).min(WORKERS_MAX)
+    }
+}

@@ -1,0 +1,238 @@
+//! What passes between the master and a role, and how it looks in a packet.
+//!
+//! Seats and finished connections, which come by the thousand, are a tag and eight bytes each; everything else is a tag and JSON.
+//! Both ends are the same version of the same file most of the time; a packet that cannot be read is an error, never a guess.
+
+use serde::{Deserialize, Serialize};
+use sys::packet::{DESCRIPTORS_MAX, PACKET_BYTES_MAX};
+
+/// A connection's row in the table and which connection in that row it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Seat {
+    /// Index of the row.
+    pub row: u32,
+    /// The row's generation; a row used again has another.
+    pub generation: u32,
+}
+
+/// First message to a role: who it is and what it works with. The packet carries every process slot's doorbell, in slot order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Process slot.
+    pub slot: u8,
+    /// Which process in that slot this is.
+    pub incarnation: u16,
+    /// Name of the segment to attach.
+    pub segment: String,
+    /// The validated configuration.
+    pub settings: config::Config,
+}
+
+/// From the master to a role.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToRole {
+    /// The first message.
+    Hello(Box<Hello>),
+    /// New connections, at most [`Seat::MAX`]; descriptor *i* of the packet belongs to seat *i*.
+    Seats(Vec<Seat>),
+    /// The settings after a reload.
+    Settings(Box<config::Config>),
+    /// Announce the stop, flush, close 1001, and exit 0 when no rows are left.
+    Drain,
+    /// Finish the turn, answer [`ToMaster::Paused`], touch nothing in the table until `Resume`.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Open the log file anew.
+    ReopenLog,
+}
+
+/// From a role to the master.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToMaster {
+    /// Attached and running.
+    Ready,
+    /// These connections are over, the role's descriptors closed, the rows in state Done.
+    Finished(Vec<Seat>),
+    /// The answer to [`ToRole::Pause`].
+    Paused,
+}
+
+/// A packet that is not a message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a packet on the channel cannot be read: {0}")]
+pub struct Garbled(pub String);
+
+impl Seat {
+    /// Most seats in one message: each has a descriptor.
+    pub const MAX: usize = DESCRIPTORS_MAX;
+    /// Most finished connections in one message.
+    pub(crate) const FINISHED_MAX: usize = (PACKET_BYTES_MAX - 1) / BYTES;
+}
+
+const BYTES: usize = 8;
+
+const HELLO: u8 = b'H';
+const SEATS: u8 = b'S';
+const SETTINGS: u8 = b'C';
+const DRAIN: u8 = b'D';
+const PAUSE: u8 = b'P';
+const RESUME: u8 = b'R';
+const REOPEN_LOG: u8 = b'L';
+const READY: u8 = b'r';
+const FINISHED: u8 = b'f';
+const PAUSED: u8 = b'p';
+
+/// A message that knows its packet form.
+pub(crate) trait Message: Sized {
+    fn encode(&self) -> Result<Vec<u8>, Garbled>;
+    fn decode(packet: &[u8]) -> Result<Self, Garbled>;
+}
+
+impl Message for ToRole {
+    fn encode(&self) -> Result<Vec<u8>, Garbled> {
+        match self {
+            Self::Hello(hello) => json(HELLO, hello),
+            Self::Seats(seats) => Ok(seat_list(SEATS, seats)),
+            Self::Settings(settings) => json(SETTINGS, settings),
+            Self::Drain => Ok(vec![DRAIN]),
+            Self::Pause => Ok(vec![PAUSE]),
+            Self::Resume => Ok(vec![RESUME]),
+            Self::ReopenLog => Ok(vec![REOPEN_LOG]),
+        }
+    }
+
+    fn decode(packet: &[u8]) -> Result<Self, Garbled> {
+        match packet.split_first() {
+            Some((&HELLO, rest)) => Ok(Self::Hello(from_json(rest)?)),
+            Some((&SEATS, rest)) => Ok(Self::Seats(seats(rest)?)),
+            Some((&SETTINGS, rest)) => Ok(Self::Settings(from_json(rest)?)),
+            Some((&DRAIN, [])) => Ok(Self::Drain),
+            Some((&PAUSE, [])) => Ok(Self::Pause),
+            Some((&RESUME, [])) => Ok(Self::Resume),
+            Some((&REOPEN_LOG, [])) => Ok(Self::ReopenLog),
+            _ => Err(unknown(packet)),
+        }
+    }
+}
+
+impl Message for ToMaster {
+    fn encode(&self) -> Result<Vec<u8>, Garbled> {
+        Ok(match self {
+            Self::Ready => vec![READY],
+            Self::Finished(seats) => seat_list(FINISHED, seats),
+            Self::Paused => vec![PAUSED],
+        })
+    }
+
+    fn decode(packet: &[u8]) -> Result<Self, Garbled> {
+        match packet.split_first() {
+            Some((&READY, [])) => Ok(Self::Ready),
+            Some((&FINISHED, rest)) => Ok(Self::Finished(seats(rest)?)),
+            Some((&PAUSED, [])) => Ok(Self::Paused),
+            _ => Err(unknown(packet)),
+        }
+    }
+}
+
+fn json(tag: u8, value: &impl Serialize) -> Result<Vec<u8>, Garbled> {
+    let mut packet = vec![tag];
+    serde_json::to_writer(&mut packet, value).map_err(|e| Garbled(e.to_string()))?;
+    Ok(packet)
+}
+
+fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Garbled> {
+    serde_json::from_slice(bytes).map_err(|e| Garbled(e.to_string()))
+}
+
+fn seat_list(tag: u8, seats: &[Seat]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(1 + seats.len() * BYTES);
+    packet.push(tag);
+    for seat in seats {
+        packet.extend_from_slice(&seat.row.to_le_bytes());
+        packet.extend_from_slice(&seat.generation.to_le_bytes());
+    }
+    packet
+}
+
+fn seats(bytes: &[u8]) -> Result<Vec<Seat>, Garbled> {
+    let (seats, rest) = bytes.as_chunks::<BYTES>();
+    if !rest.is_empty() {
+        return Err(Garbled(format!(
+            "{} bytes are not a whole number of seats",
+            bytes.len()
+        )));
+    }
+    Ok(seats
+        .iter()
+        .map(|&[a, b, c, d, e, f, g, h]| Seat {
+            row: u32::from_le_bytes([a, b, c, d]),
+            generation: u32::from_le_bytes([e, f, g, h]),
+        })
+        .collect())
+}
+
+fn unknown(packet: &[u8]) -> Garbled {
+    Garbled(format!(
+        "unknown tag {:?} on {} bytes",
+        packet.first(),
+        packet.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_its_packet() {
+        let seats = vec![
+            Seat {
+                row: 1,
+                generation: u32::MAX,
+            },
+            Seat {
+                row: 0xdead_beef,
+                generation: 7,
+            },
+        ];
+        let hello = Hello {
+            slot: 4,
+            incarnation: 9,
+            segment: "/s".into(),
+            settings: config::Config::default(),
+        };
+        for message in [
+            ToRole::Hello(Box::new(hello)),
+            ToRole::Seats(seats.clone()),
+            ToRole::Settings(Box::default()),
+            ToRole::Drain,
+            ToRole::Pause,
+            ToRole::Resume,
+            ToRole::ReopenLog,
+        ] {
+            assert_eq!(ToRole::decode(&message.encode().unwrap()).unwrap(), message);
+        }
+        for message in [
+            ToMaster::Ready,
+            ToMaster::Finished(seats),
+            ToMaster::Finished(vec![]),
+            ToMaster::Paused,
+        ] {
+            assert_eq!(
+                ToMaster::decode(&message.encode().unwrap()).unwrap(),
+                message
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_refused() {
+        for packet in [&b""[..], b"?", b"S1234567", b"D1", b"H{", b"C{}"] {
+            assert!(ToRole::decode(packet).is_err(), "{packet:?}");
+        }
+        for packet in [&b""[..], b"S", b"f1", b"r "] {
+            assert!(ToMaster::decode(packet).is_err(), "{packet:?}");
+        }
+    }
+}
