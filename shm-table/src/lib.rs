@@ -1,1 +1,75 @@
-//! (in the making)
+//! The shared-memory table: all session state, in one segment that outlives every process that works on it.
+//!
+//! The segment is of fixed capacity and is made by the master before any other process exists. It holds
+//!
+//! - **rows**, one per connection ([`Seats`] hands them out, [`Hands`] work on them);
+//! - **indexes**: user to rows, group to rows, derived from the rows;
+//! - the **arena**: blocks for incomplete messages and for outgoing ones, and the outboxes' entries;
+//! - a **control block** per process, ready bits and a read window per worker.
+//!
+//! What it promises:
+//!
+//! - A process may die after any instruction. What it leaves is whole, and [`Table::recover`] brings back
+//!   everything it held: rows, blocks, entries, locks, memberships.
+//! - Readers never wait for a writer, alive or dead.
+//! - A handle is a row and a generation; a stale one is detected, never followed.
+//! - Everything has a limit, and at the limit the caller is told ([`Full`], [`LoginRefused`],
+//!   [`JoinRefused`]) and nothing has changed.
+//!
+//! What it does not: it trusts the processes of its own server. A process that writes wild pointers into the
+//! mapping can spoil it, which is why everything outside this crate is safe Rust.
+
+mod arena;
+mod control;
+mod groups;
+mod handle;
+pub mod kill_point;
+mod lock;
+mod outbox;
+mod pool;
+mod ready;
+mod row;
+mod session_id;
+mod sync;
+mod text;
+mod two_copies;
+mod users;
+mod word;
+
+#[cfg(not(loom))]
+mod audit;
+#[cfg(not(loom))]
+mod hands;
+#[cfg(not(loom))]
+mod header;
+#[cfg(not(loom))]
+mod layout;
+#[cfg(not(loom))]
+mod recovery;
+#[cfg(not(loom))]
+mod seats;
+#[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
+mod table;
+#[cfg(not(loom))]
+mod view;
+#[cfg(not(loom))]
+mod window;
+
+pub use control::{Counter, ProcessState, Role};
+pub use handle::{FIRST_WORKER, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
+pub use hands::{
+    Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn,
+    Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
+};
+pub use layout::{Capacity, WINDOW_BYTES};
+pub use recovery::Recovered;
+pub use row::{Order, Orders, State, Transport};
+pub use seats::{Newcomer, Seats};
+pub use session_id::SessionId;
+pub use stats::{ProcessStats, SectionStats, Stats};
+pub use table::{AttachError, CreateError, Table};
+pub use text::{Name, TEXT_BYTES_MAX};
+pub use two_copies::Stream;
+pub use window::ReadWindow;

@@ -1,0 +1,180 @@
+//! The arena: received bytes of incomplete messages, and outgoing messages, in blocks of one size.
+//!
+//! Blocks of one size need no compaction and cannot fragment; a message larger than a block is a chain. An
+//! outgoing message is encoded once. Its first block keeps room for a WebSocket header in front of the body,
+//! and the body may end in a newline, so that WebSocket and TCP recipients are served from the same bytes.
+
+use std::cell::UnsafeCell;
+use std::io::IoSlice;
+
+use crate::pool::{Item, Pool, PoolHead};
+use crate::word::Word32;
+
+/// Bytes in a block.
+pub(crate) const BLOCK_BYTES: usize = 256;
+
+/// Room for a WebSocket header in front of a message (RFC 6455 section 5.2: at most 10 bytes unmasked).
+pub(crate) const PREFIX_BYTES: usize = 10;
+
+const NEWLINE: u32 = 1 << 8;
+
+/// What the arena knows of a block.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct BlockHead {
+    hold: Word32,
+    /// Next block of the message or the receive buffer, plus one (or the pool's own link).
+    pub next: Word32,
+    /// First block of a message: how many outbox entries refer to it.
+    pub refs: Word32,
+    /// First block of a message: bytes of the body, the newline not counted.
+    pub len: Word32,
+    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8).
+    pub shape: Word32,
+}
+
+impl Item for BlockHead {
+    fn hold(&self) -> &Word32 {
+        &self.hold
+    }
+
+    fn link(&self) -> &Word32 {
+        &self.next
+    }
+}
+
+/// The bytes of a block.
+#[repr(C, align(64))]
+pub(crate) struct Block(UnsafeCell<[u8; BLOCK_BYTES]>);
+
+// SAFETY: a block's bytes are written only by the process that holds the block (its head's `hold` names it),
+// before the block is reachable for anybody else, and read only while it is reachable or held; every hand-over
+// goes through an exchange on a word of the segment, which orders the two.
+unsafe impl Sync for Block {}
+
+/// The arena: heads and bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Arena<'t> {
+    pub head: &'t PoolHead,
+    pub heads: &'t [BlockHead],
+    pub blocks: &'t [Block],
+}
+
+impl<'t> Arena<'t> {
+    pub fn pool(&self) -> Pool<'t, BlockHead> {
+        Pool {
+            head: self.head,
+            items: self.heads,
+        }
+    }
+
+    /// Writes into a block that the caller holds. `at + bytes.len()` must be within the block.
+    pub fn write(&self, block: u32, at: usize, bytes: &[u8]) {
+        assert!(
+            at + bytes.len() <= BLOCK_BYTES,
+            "a write past the end of its block"
+        );
+        let target = self.blocks[block as usize].0.get().cast::<u8>();
+        // SAFETY: the range is within the block (checked above); the caller holds the block, or owns the row
+        // whose receive buffer it is part of, so nobody reads or writes it meanwhile; the source is not in
+        // it, as every source is private memory or a read window.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(at), bytes.len()) };
+    }
+
+    /// The bytes of a block that is reachable for the caller and not being written.
+    pub fn bytes(&self, block: u32) -> &'t [u8; BLOCK_BYTES] {
+        // SAFETY: callers read only blocks that they hold, that are in a receive buffer of a row they own, or
+        // that belong to a message in an outbox they own; none of these is written until it is given back.
+        unsafe { &*self.blocks[block as usize].0.get() }
+    }
+
+    /// Fixes what the first block of a finished message says about it.
+    pub fn seal(&self, first: u32, len: usize, prefix: &[u8], newline: bool) {
+        let head = &self.heads[first as usize];
+        self.write(first, PREFIX_BYTES - prefix.len(), prefix);
+        head.len.put(len as u32);
+        head.shape
+            .put(prefix.len() as u32 | if newline { NEWLINE } else { 0 });
+    }
+
+    /// Bytes that a recipient gets: prefix and body, or body and newline.
+    pub fn message_bytes(&self, first: u32, websocket: bool) -> usize {
+        let head = &self.heads[first as usize];
+        let (start, end) = self.range(head, websocket);
+        end - start
+    }
+
+    /// Start and end of a message's bytes for one kind of recipient, counted from the first block's start.
+    fn range(&self, head: &BlockHead, websocket: bool) -> (usize, usize) {
+        let end = PREFIX_BYTES + head.len.peek() as usize;
+        let shape = head.shape.peek();
+        if websocket {
+            (PREFIX_BYTES - (shape & 0xff) as usize, end)
+        } else {
+            (PREFIX_BYTES, end + usize::from(shape & NEWLINE != 0))
+        }
+    }
+
+    /// Adds the message's bytes from `skip` on to `slices`, as long as there is room; returns how many bytes
+    /// were added and whether that was all of it.
+    pub fn slices(
+        &self,
+        first: u32,
+        websocket: bool,
+        skip: usize,
+        slices: &mut Slices<'t>,
+    ) -> (usize, bool) {
+        let (start, end) = self.range(&self.heads[first as usize], websocket);
+        let (mut from, mut end) = (start + skip, end);
+        let mut block = first;
+        let mut added = 0;
+        loop {
+            if from < BLOCK_BYTES.min(end) {
+                if !slices.add(&self.bytes(block)[from..end.min(BLOCK_BYTES)]) {
+                    return (added, false);
+                }
+                added += end.min(BLOCK_BYTES) - from;
+                from = 0;
+            } else {
+                from = from.saturating_sub(BLOCK_BYTES);
+            }
+            if end <= BLOCK_BYTES {
+                return (added, true);
+            }
+            end -= BLOCK_BYTES;
+            block = self.heads[block as usize].next.peek() - 1;
+        }
+    }
+}
+
+/// How many pieces one vectored write has at most. The kernel takes 1,024 (IOV_MAX, `writev(2)`); past 64 the
+/// gain is below what can be measured.
+pub(crate) const SLICES_MAX: usize = 64;
+
+/// The pieces of one vectored write.
+pub(crate) struct Slices<'t> {
+    pieces: [IoSlice<'t>; SLICES_MAX],
+    len: usize,
+}
+
+impl<'t> Slices<'t> {
+    pub fn new() -> Self {
+        Slices {
+            pieces: [IoSlice::new(&[]); SLICES_MAX],
+            len: 0,
+        }
+    }
+
+    fn add(&mut self, bytes: &'t [u8]) -> bool {
+        if self.len == SLICES_MAX {
+            return false;
+        }
+        self.pieces[self.len] = IoSlice::new(bytes);
+        self.len += 1;
+        true
+    }
+
+    pub fn pieces(&self) -> &[IoSlice<'t>] {
+        &self.pieces[..self.len]
+    }
+}

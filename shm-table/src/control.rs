@@ -1,0 +1,166 @@
+//! A control block per process: who sits in the slot, whether it is well, and what it has counted.
+
+use crate::handle::{ProcessId, Slot};
+use crate::word::{Word32, Word64};
+
+/// What kind of process sits in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Role {
+    /// Nobody yet.
+    None = 0,
+    /// Supervises, accepts, owns the vault.
+    Master = 1,
+    /// Serves connections.
+    Worker = 2,
+    /// Watches deadlines.
+    Timer = 3,
+    /// Directory and bus to other hosts.
+    Link = 4,
+    /// HTTP API.
+    Api = 5,
+}
+
+impl Role {
+    /// The name that `status` shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::None => "none",
+            Role::Master => "master",
+            Role::Worker => "worker",
+            Role::Timer => "timer",
+            Role::Link => "link",
+            Role::Api => "api",
+        }
+    }
+
+    pub(crate) fn of(word: u32) -> Self {
+        [
+            Role::None,
+            Role::Master,
+            Role::Worker,
+            Role::Timer,
+            Role::Link,
+            Role::Api,
+        ]
+        .get(word as usize)
+        .copied()
+        .unwrap_or(Role::None)
+    }
+}
+
+/// How a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProcessState {
+    /// The slot was never used.
+    Unused = 0,
+    /// Started, not yet ready.
+    Starting = 1,
+    /// At work.
+    Running = 2,
+    /// The master has seen its end.
+    Ended = 3,
+}
+
+impl ProcessState {
+    /// The name that `status` shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProcessState::Unused => "unused",
+            ProcessState::Starting => "starting",
+            ProcessState::Running => "running",
+            ProcessState::Ended => "ended",
+        }
+    }
+
+    pub(crate) fn of(word: u32) -> Self {
+        [
+            ProcessState::Unused,
+            ProcessState::Starting,
+            ProcessState::Running,
+            ProcessState::Ended,
+        ]
+        .get(word as usize)
+        .copied()
+        .unwrap_or(ProcessState::Unused)
+    }
+}
+
+/// What a process counts, since its slot was first used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Counter {
+    /// Messages from clients handled.
+    MessagesIn,
+    /// Messages put into outboxes.
+    MessagesOut,
+    /// Bytes read from clients.
+    BytesIn,
+    /// Bytes written to clients.
+    BytesOut,
+    /// Connections taken over from the master.
+    Seats,
+    /// Successful logins.
+    Logins,
+    /// Requests answered by an error.
+    Refused,
+    /// Sessions closed by the server against their will.
+    Kicked,
+    /// Turns of the event loop.
+    Turns,
+}
+
+impl Counter {
+    /// Every counter with the name that `status` shows.
+    pub const ALL: [(Counter, &'static str); 9] = [
+        (Counter::MessagesIn, "messages_in"),
+        (Counter::MessagesOut, "messages_out"),
+        (Counter::BytesIn, "bytes_in"),
+        (Counter::BytesOut, "bytes_out"),
+        (Counter::Seats, "seats"),
+        (Counter::Logins, "logins"),
+        (Counter::Refused, "refused"),
+        (Counter::Kicked, "kicked"),
+        (Counter::Turns, "turns"),
+    ];
+}
+
+/// A process's block. The master writes the first four words, the process itself the rest,
+/// anybody may clear `sleeping`.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub incarnation: Word32,
+    pub pid: Word32,
+    pub role: Word32,
+    /// [`ProcessState`].
+    pub state: Word32,
+    /// Table milliseconds of the last sign of life.
+    pub heartbeat: Word64,
+    /// 1 while the process sleeps and wants its doorbell rung.
+    pub sleeping: Word32,
+    /// Arena blocks and outbox nodes in hand.
+    pub blocks_in_hand: Word32,
+    pub nodes_in_hand: Word32,
+    pub reserved: Word32,
+    /// The row whose bytes are in the read window (a link; 0 = none).
+    pub reading: Word64,
+    pub counters: [Word64; 16],
+}
+
+impl Control {
+    /// True if this incarnation has not been declared dead.
+    pub fn holds(&self, process: ProcessId) -> bool {
+        self.incarnation.peek() == u32::from(process.incarnation)
+            && ProcessState::of(self.state.get()) != ProcessState::Ended
+    }
+
+    /// Who sits here now.
+    pub fn occupant(&self, slot: Slot) -> ProcessId {
+        ProcessId {
+            slot,
+            incarnation: self.incarnation.peek() as u16,
+        }
+    }
+}

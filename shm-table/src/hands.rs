@@ -1,0 +1,410 @@
+//! A process's hands: its right to write the segment, and the few things it keeps in reach while it does.
+//!
+//! Nothing in here is needed to go on after the process's death: magazines, lists and walks are caches.
+
+mod output;
+mod receive;
+mod send;
+mod session;
+
+use std::net::SocketAddr;
+
+use crate::control::{Counter, ProcessState};
+use crate::handle::{FIRST_WORKER, ProcessId, RowHandle, Slot};
+use crate::pool::Magazine;
+use crate::ready::Walk;
+use crate::row::{Order, Orders, Row, RowWord, State, Transport};
+use crate::session_id::SessionId;
+use crate::table::Table;
+use crate::text::Name;
+use crate::two_copies::Stream;
+use crate::view::{View, unix_ms};
+use crate::word::full_fence;
+
+pub use output::Output;
+pub use send::{Envelope, Message, Urgency};
+pub use session::{
+    GroupLimits, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, SameUser,
+};
+
+/// Limits that hands enforce; all may change while they work.
+#[derive(Clone, Copy, Debug)]
+pub struct HandsSettings {
+    /// Bytes that may wait in one session's outbox.
+    pub outbox_bytes: u64,
+}
+
+/// The arena, or the outbox entries, are at their limit. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the arena is full")]
+pub struct Full;
+
+/// The handle's row is in another life, or belongs to another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the row belongs to another connection or another process")]
+pub struct Stale;
+
+/// A process's hands. One per process; a stale or foreign handle is answered, never followed.
+pub struct Hands<'t> {
+    view: View<'t>,
+    me: ProcessId,
+    settings: HandsSettings,
+    pause_point: Box<dyn FnMut() + 't>,
+    blocks: Magazine,
+    nodes: Magazine,
+    /// Blocks cut off a receive buffer whose new length is not committed yet.
+    cut_off: Vec<u32>,
+    /// Scratch of `deliver`.
+    targets: Vec<(u32, Slot)>,
+    /// Scratch of `write_output`.
+    written: Vec<u32>,
+    walk: Walk,
+    /// Slots for which something became ready, as bits.
+    touched: u64,
+    /// Where the search for a forgettable user goes on.
+    forget_at: u32,
+}
+
+impl Table {
+    /// This process's hands. `pause_point` is called while the process waits for an index lock and the master
+    /// wants the segment still; it returns when the master says so.
+    pub fn hands<'t>(
+        &'t self,
+        me: ProcessId,
+        settings: HandsSettings,
+        pause_point: Box<dyn FnMut() + 't>,
+    ) -> Hands<'t> {
+        Hands {
+            view: self.view(),
+            me,
+            settings,
+            pause_point,
+            blocks: Magazine::default(),
+            nodes: Magazine::default(),
+            cut_off: Vec::new(),
+            targets: Vec::new(),
+            written: Vec::new(),
+            walk: Walk::default(),
+            touched: 0,
+            forget_at: 0,
+        }
+    }
+}
+
+impl<'t> Hands<'t> {
+    /// Takes over changed limits.
+    pub fn set_settings(&mut self, settings: HandsSettings) {
+        self.settings = settings;
+    }
+
+    /// Says that this process is alive. Once per turn, and at least every 250 ms.
+    pub fn heartbeat(&self) {
+        self.view.controls[usize::from(self.me.slot)]
+            .heartbeat
+            .put(self.view.now_ms());
+    }
+
+    /// Says that this process is at work.
+    pub fn ready(&self) {
+        self.heartbeat();
+        self.view.controls[usize::from(self.me.slot)]
+            .state
+            .set(ProcessState::Running as u32);
+    }
+
+    /// Adds to one of this process's counters.
+    #[inline]
+    pub fn count(&self, counter: Counter, n: u64) {
+        let word = &self.view.controls[usize::from(self.me.slot)].counters[counter as usize];
+        word.put(word.peek().wrapping_add(n));
+    }
+
+    /// Takes a seated row into this process's care.
+    pub fn take(&mut self, handle: RowHandle, state: State, fd: i32) -> Result<(), Stale> {
+        let row = self.view.row(handle).ok_or(Stale)?;
+        let mine = |state| {
+            RowWord {
+                generation: handle.generation,
+                owner: self.me,
+                state,
+            }
+            .pack()
+        };
+        row.word
+            .exchange(mine(State::Seated), mine(state))
+            .map_err(|_| Stale)?;
+        row.fd.put(fd as u32);
+        self.count(Counter::Seats, 1);
+        Ok(())
+    }
+
+    /// The row's word, if the handle is good and the row is this process's.
+    fn mine(&self, handle: RowHandle) -> Option<(&'t Row, RowWord)> {
+        let row = self.view.row(handle)?;
+        let word = row.check(handle)?;
+        (word.owner == self.me).then_some((row, word))
+    }
+
+    /// State of a row, whoever owns it; `None`: the handle is stale.
+    pub fn state(&self, handle: RowHandle) -> Option<State> {
+        Some(self.view.row(handle)?.check(handle)?.state)
+    }
+
+    /// The handle of a row that is this process's now.
+    #[inline]
+    pub fn own_handle(&self, row: u32) -> Option<RowHandle> {
+        let word = self.view.rows.get(row as usize)?.state();
+        let mine = word.owner == self.me && !matches!(word.state, State::Free | State::Done);
+        mine.then_some(RowHandle {
+            row,
+            generation: word.generation,
+        })
+    }
+
+    /// Handles of every row that is this process's.
+    pub fn own_rows(&self) -> impl Iterator<Item = RowHandle> + '_ {
+        (0..self.view.rows.len() as u32).filter_map(|row| self.own_handle(row))
+    }
+
+    /// Changes the state of an own row. Whoever is logged in leaves the indexes when that ends.
+    pub fn set_state(&mut self, handle: RowHandle, state: State) {
+        let Some((row, word)) = self.mine(handle) else {
+            return;
+        };
+        // The state first: readers of the indexes skip the row from here on.
+        row.word.set(RowWord { state, ..word }.pack());
+        if word.state == State::LoggedIn && state != State::LoggedIn {
+            self.depart(handle);
+        }
+    }
+
+    /// How the client is connected; `None`: stale.
+    pub fn transport(&self, handle: RowHandle) -> Option<Transport> {
+        let row = self.view.row(handle)?;
+        row.check(handle).map(|_| row.transport())
+    }
+
+    /// The client's address; `None`: stale.
+    pub fn peer(&self, handle: RowHandle) -> Option<SocketAddr> {
+        let row = self.view.row(handle)?;
+        row.check(handle).map(|_| row.peer())
+    }
+
+    /// Where an own connection's byte streams stand, as last committed.
+    pub fn stream(&self, handle: RowHandle) -> Option<Stream> {
+        self.mine(handle).map(|(row, _)| row.stream.read_own())
+    }
+
+    /// Commits where an own connection's byte streams stand.
+    pub fn commit(&mut self, handle: RowHandle, stream: &Stream) {
+        if let Some((row, _)) = self.mine(handle) {
+            row.stream.write(stream);
+        }
+        // Only now does no committed record refer to these.
+        while let Some(block) = self.cut_off.pop() {
+            self.keep_block(block);
+        }
+    }
+
+    /// Sets an own row's deadline, in table milliseconds; 0 = none.
+    #[inline]
+    pub fn set_deadline(&self, handle: RowHandle, at_ms: u64) {
+        if self.mine(handle).is_some() {
+            self.view.set_deadline(handle.row, at_ms);
+        }
+    }
+
+    /// When an own row's deadline is, in table milliseconds (up to 16 late); 0 = none.
+    pub fn deadline(&self, handle: RowHandle) -> u64 {
+        self.mine(handle)
+            .map_or(0, |_| self.view.deadline(handle.row))
+    }
+
+    /// Notes that the client was seen, in Unix milliseconds.
+    #[inline]
+    pub fn touch(&self, handle: RowHandle, unix_ms: u64) {
+        if let Some((row, _)) = self.mine(handle) {
+            row.last_seen.put(unix_ms);
+        }
+    }
+
+    /// When the client was last seen, in Unix milliseconds; 0: stale.
+    pub fn touched(&self, handle: RowHandle) -> u64 {
+        let row = self.view.row(handle);
+        row.filter(|row| row.check(handle).is_some())
+            .map_or(0, |row| row.last_seen.peek())
+    }
+
+    /// Notes whose bytes are about to land in the read window; before each read.
+    #[inline]
+    pub fn note_reading(&self, handle: RowHandle) {
+        self.view.controls[usize::from(self.me.slot)]
+            .reading
+            .put(handle.link().0);
+    }
+
+    /// Text id of the row's session, unique over all hosts and restarts.
+    pub fn session_id(&self, handle: RowHandle) -> SessionId {
+        SessionId::new(self.view.header.boot.peek(), handle)
+    }
+
+    /// The name of a row's user; `None`: stale, or nobody is logged in.
+    pub fn user_name(&self, handle: RowHandle) -> Option<Name> {
+        self.identity(handle, |row| row.user_name.read())
+    }
+
+    /// The device id of a row's session; empty if the client gave none.
+    pub fn device_id(&self, handle: RowHandle) -> Option<Name> {
+        self.identity(handle, |row| row.device_id.read())
+    }
+
+    /// The device model of a row's session; empty if the client gave none.
+    pub fn device_model(&self, handle: RowHandle) -> Option<Name> {
+        self.identity(handle, |row| row.device_model.read())
+    }
+
+    fn identity(&self, handle: RowHandle, read: impl FnOnce(&Row) -> Name) -> Option<Name> {
+        let row = self.view.row(handle)?;
+        row.check(handle)
+            .filter(|word| word.state == State::LoggedIn)?;
+        let name = read(row);
+        crate::word::load_fence();
+        row.check(handle).map(|_| name)
+    }
+
+    /// Gives any row an order; its owner will see it.
+    pub fn order(&mut self, handle: RowHandle, order: Order) {
+        if let Some(slot) = self.view.add_order(handle, order) {
+            self.touched |= 1 << slot;
+        }
+    }
+
+    /// Takes the orders of an own row.
+    pub fn take_orders(&self, handle: RowHandle) -> Orders {
+        let Some((row, _)) = self.mine(handle) else {
+            return Orders::default();
+        };
+        if row.orders.get() as u32 == 0 {
+            return Orders::default();
+        }
+        Orders(row.orders.swap(u64::from(handle.generation) << 32) as u32)
+    }
+
+    /// The next own row with new output or an order; each once until it becomes ready again. `None` ends a
+    /// round.
+    #[inline]
+    pub fn next_ready(&mut self) -> Option<RowHandle> {
+        let ready = self.view.ready(self.me.slot)?;
+        loop {
+            let row = self.walk.next(ready)?;
+            if let Some(handle) = self.own_handle(row) {
+                return Some(handle);
+            }
+        }
+    }
+
+    /// Slots, as bits, of the processes that sleep and have something to do since the last call. The caller
+    /// rings their doorbells, once per turn.
+    pub fn doorbells_to_ring(&mut self) -> u64 {
+        let mut touched = std::mem::take(&mut self.touched) & !(1 << self.me.slot);
+        if touched == 0 {
+            return 0;
+        }
+        // The ready bits must be visible before the sleepers are looked at, see `about_to_sleep`.
+        full_fence();
+        let mut ring = 0;
+        while touched != 0 {
+            let slot = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            let sleeping = &self.view.controls[slot].sleeping;
+            if sleeping.peek() == 1 && sleeping.swap(0) == 1 {
+                ring |= 1 << slot;
+            }
+        }
+        ring
+    }
+
+    /// Announces sleep. False: something became ready meanwhile, so look again instead.
+    pub fn about_to_sleep(&self) -> bool {
+        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
+        sleeping.set(1);
+        // Announced before looking: whoever makes something ready after the look sees the announcement.
+        full_fence();
+        let nothing = self
+            .view
+            .ready(self.me.slot)
+            .is_none_or(|ready| !ready.any());
+        if !nothing {
+            sleeping.set(0);
+        }
+        nothing
+    }
+
+    /// Takes the announcement back.
+    pub fn awake(&self) {
+        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
+        if sleeping.peek() != 0 {
+            sleeping.set(0);
+        }
+    }
+
+    /// For the timer: orders [`Order::DEADLINE`] on each row past its deadline, once; returns how many.
+    pub fn expire_deadlines(&mut self, now_ms: u64) -> u32 {
+        let (expired, slots) = self.view.expire_deadlines(now_ms);
+        self.touched |= slots;
+        expired
+    }
+
+    /// True while the server ends.
+    pub fn draining(&self) -> bool {
+        self.view.header.draining.peek() != 0
+    }
+
+    /// Milliseconds of the table's clock.
+    pub fn now_ms(&self) -> u64 {
+        self.view.now_ms()
+    }
+
+    /// Publishes how much is in hand, for the statistics.
+    #[inline]
+    fn publish_in_hand(&self) {
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        control.blocks_in_hand.put(self.blocks.len() as u32);
+        control.nodes_in_hand.put(self.nodes.len() as u32);
+    }
+
+    fn keep_block(&mut self, block: u32) {
+        self.blocks.push(self.view.arena.pool(), self.me, block);
+        self.publish_in_hand();
+    }
+
+    /// Ends an own row: out of every index, its blocks and outbox given back, no deadline, state `Done`. The
+    /// caller then tells the master.
+    pub fn finish(&mut self, handle: RowHandle) {
+        let Some((row, word)) = self.mine(handle) else {
+            return;
+        };
+        if word.state == State::Done {
+            return;
+        }
+        self.set_state(handle, State::Closing);
+        self.view.set_deadline(handle.row, 0);
+        let mut stream: Stream = row.stream.read_own();
+        self.close_outbox(handle, &mut stream);
+        self.receive_truncate(&mut stream, 0);
+        self.commit(handle, &stream);
+        row.last_seen.put(unix_ms());
+        row.word.set(
+            RowWord {
+                state: State::Done,
+                ..word
+            }
+            .pack(),
+        );
+    }
+
+    /// Rows per worker slot and other facts are in [`Table::stats`]; this is only how many workers there are.
+    pub fn workers(&self) -> u8 {
+        (self.view.controls.len() - usize::from(FIRST_WORKER)) as u8
+    }
+}

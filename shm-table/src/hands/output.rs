@@ -1,0 +1,195 @@
+//! Writing a row's outbox to its socket, straight from the arena, one vectored write at a time.
+
+use std::io::{self, IoSlice};
+
+use super::Hands;
+use crate::arena::{SLICES_MAX, Slices};
+use crate::control::Counter;
+use crate::handle::RowHandle;
+use crate::outbox::{self, CLOSED};
+use crate::row::{Row, Transport};
+use crate::two_copies::Stream;
+
+/// What is left in an outbox after a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing.
+    Drained,
+    /// Something: the socket took all that was offered, so offer more.
+    More,
+    /// Something: the socket is full, so wait until it is writable.
+    Blocked,
+}
+
+impl<'t> Hands<'t> {
+    /// Bytes in a row's outbox that are not written yet; 0: stale.
+    pub fn outbox_bytes(&self, handle: RowHandle) -> u64 {
+        let row = self.view.row(handle);
+        row.filter(|row| row.check(handle).is_some())
+            .map_or(0, Row::pending)
+    }
+
+    /// True if an own row has something to write.
+    pub fn has_output(&self, handle: RowHandle, stream: &Stream) -> bool {
+        stream.out_first != 0
+            || self.mine(handle).is_some_and(|(row, _)| {
+                let top = row.out_top.get() as u32;
+                top != CLOSED && top != stream.out_taken
+            })
+    }
+
+    /// Offers the oldest output of an own row to `write` (at most 64 pieces), drops what was written, and
+    /// commits `stream`. An error of `write` is passed on and changes nothing.
+    pub fn write_output(
+        &mut self,
+        handle: RowHandle,
+        stream: &mut Stream,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Output> {
+        let Some((row, _)) = self.mine(handle) else {
+            return Ok(Output::Drained);
+        };
+        outbox::take_new(&row.out_top, self.view.nodes, stream);
+        if stream.out_first == 0 {
+            return Ok(Output::Drained);
+        }
+        let websocket = row.transport() == Transport::WebSocket;
+        let mut slices = Slices::new();
+        let offered = self.offer(stream, websocket, &mut slices);
+        let written = write(slices.pieces())?;
+        let left = self.drop_written(row, handle, stream, websocket, written);
+        self.count(Counter::BytesOut, written as u64);
+        Ok(match (left, written < offered) {
+            (false, _) => Output::Drained,
+            (true, true) => Output::Blocked,
+            (true, false) => Output::More,
+        })
+    }
+
+    fn offer(&self, stream: &Stream, websocket: bool, slices: &mut Slices<'t>) -> usize {
+        let mut offered = 0;
+        let mut skip = stream.out_offset as usize;
+        let mut at = stream.out_first;
+        while at != 0 && slices.pieces().len() < SLICES_MAX {
+            let node = &self.view.nodes[(at - 1) as usize];
+            let message = node.message.peek();
+            let (bytes, whole) = match message.checked_sub(1) {
+                Some(first) => self.view.arena.slices(first, websocket, skip, slices),
+                None => (0, true),
+            };
+            offered += bytes;
+            skip = 0;
+            if !whole || at == stream.out_taken {
+                break;
+            }
+            at = node.newer.peek();
+        }
+        offered
+    }
+
+    /// Moves the stream past `written` bytes, commits it, and gives the written entries back. True: more is
+    /// left.
+    fn drop_written(
+        &mut self,
+        row: &Row,
+        handle: RowHandle,
+        stream: &mut Stream,
+        websocket: bool,
+        written: usize,
+    ) -> bool {
+        let mut entries = std::mem::take(&mut self.written);
+        let mut rest = written;
+        let mut left = true;
+        while left {
+            let node = stream.out_first - 1;
+            let entry = &self.view.nodes[node as usize];
+            let unwritten = outbox::entry_bytes(entry, &self.view.arena, websocket)
+                - stream.out_offset as usize;
+            if rest < unwritten {
+                stream.out_offset += rest as u32;
+                break;
+            }
+            rest -= unwritten;
+            left = outbox::advance(&row.out_top, self.view.nodes, handle.generation, stream);
+            entries.push(node);
+        }
+        stream.written += written as u64;
+        self.commit(handle, stream);
+        row.sent.put(row.sent.peek().wrapping_add(written as u64));
+        for node in entries.drain(..) {
+            self.release_entry(node);
+        }
+        self.written = entries;
+        self.publish_in_hand();
+        left
+    }
+
+    /// Drops all that waits in an own row's outbox, except a message that is already partly written: half a
+    /// frame could not be followed by anything. Commits `stream`.
+    pub fn discard_output(&mut self, handle: RowHandle, stream: &mut Stream) {
+        let Some((row, _)) = self.mine(handle) else {
+            return;
+        };
+        outbox::take_new(&row.out_top, self.view.nodes, stream);
+        if stream.out_offset == 0 {
+            self.drop_entries(row, handle, stream);
+            return;
+        }
+        let nodes = outbox::entries(row.out_top.get(), self.view.nodes, stream);
+        for &node in nodes.iter().skip(1) {
+            // An entry in the middle cannot be unlinked, but it can be emptied.
+            let entry = &self.view.nodes[node as usize];
+            let dropped = self.entry_bytes(row, node);
+            let message = entry.message.swap(0);
+            row.sent.put(row.sent.peek().wrapping_add(dropped));
+            self.release_message(message);
+        }
+        self.commit(handle, stream);
+    }
+
+    /// Ends an own row's outbox: nothing can be pushed from here on, all entries are given back.
+    pub(super) fn close_outbox(&mut self, handle: RowHandle, stream: &mut Stream) {
+        let Some((row, _)) = self.mine(handle) else {
+            return;
+        };
+        loop {
+            outbox::take_new(&row.out_top, self.view.nodes, stream);
+            stream.out_offset = 0;
+            self.drop_entries(row, handle, stream);
+            let empty = outbox::empty(handle.generation);
+            if row
+                .out_top
+                .exchange(empty, empty | u64::from(CLOSED))
+                .is_ok()
+            {
+                row.sent.put(row.queued.get());
+                return;
+            }
+        }
+    }
+
+    fn entry_bytes(&self, row: &Row, node: u32) -> u64 {
+        let websocket = row.transport() == Transport::WebSocket;
+        outbox::entry_bytes(&self.view.nodes[node as usize], &self.view.arena, websocket) as u64
+    }
+
+    /// Drops every entry, none of which is partly written.
+    fn drop_entries(&mut self, row: &Row, handle: RowHandle, stream: &mut Stream) {
+        let mut left = stream.out_first != 0;
+        let mut entries = std::mem::take(&mut self.written);
+        let mut dropped = 0;
+        while left {
+            let node = stream.out_first - 1;
+            dropped += self.entry_bytes(row, node);
+            left = outbox::advance(&row.out_top, self.view.nodes, handle.generation, stream);
+            entries.push(node);
+        }
+        self.commit(handle, stream);
+        row.sent.put(row.sent.peek().wrapping_add(dropped));
+        for node in entries.drain(..) {
+            self.release_entry(node);
+        }
+        self.written = entries;
+        self.publish_in_hand();
+    }
+}

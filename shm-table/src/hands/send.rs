@@ -1,0 +1,296 @@
+//! Outgoing messages: encoded once into the arena, put into any number of outboxes, freed by the last reader.
+
+use std::io::{self, Write};
+
+use super::{Full, Hands};
+use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
+use crate::control::Counter;
+use crate::handle::RowHandle;
+use crate::outbox;
+use crate::pool::{Hold, Item};
+use crate::row::{Order, State, Transport};
+
+/// Who may use the last part of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A message from one client to others: refused while the reserve is all that is left.
+    Message,
+    /// An answer, an error, a close: may use the reserve, so that a refusal can still be told.
+    Answer,
+}
+
+/// What stands around a message's body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Envelope {
+    /// Bytes in front of the body for WebSocket recipients: the frame header.
+    pub prefix: [u8; PREFIX_BYTES],
+    /// How many bytes of `prefix` count.
+    pub prefix_len: u8,
+    /// Whether TCP recipients get a newline behind the body.
+    pub newline: bool,
+}
+
+/// An encoded message that is in no outbox yet. It must be delivered or discarded.
+#[derive(Debug)]
+#[must_use = "deliver or discard it: its blocks stay in hand otherwise"]
+pub struct Message {
+    first: u32,
+    bytes_max: u32,
+}
+
+/// The part of a pool (one 32nd) that only answers may use.
+const RESERVE_PART: u32 = 32;
+
+impl Hands<'_> {
+    pub(super) fn reserved_blocks(&self) -> u32 {
+        self.view.arena.heads.len() as u32 / RESERVE_PART
+    }
+
+    fn reserve(&self, urgency: Urgency) -> (u32, u32) {
+        match urgency {
+            Urgency::Message => (
+                self.reserved_blocks(),
+                self.view.nodes.len() as u32 / RESERVE_PART,
+            ),
+            Urgency::Answer => (0, 0),
+        }
+    }
+
+    /// Encodes a message: `write` writes its body, `finish` is told the body's length.
+    pub fn compose(
+        &mut self,
+        urgency: Urgency,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        finish: impl FnOnce(usize) -> Envelope,
+    ) -> Result<Message, Full> {
+        let (reserve, _) = self.reserve(urgency);
+        if !self
+            .blocks
+            .fill(self.view.arena.pool(), self.me, 1, reserve)
+        {
+            return Err(Full);
+        }
+        let first = self.blocks.pop().ok_or(Full)?;
+        self.view.arena.heads[first as usize].next.put(0);
+        let mut writer = BodyWriter {
+            hands: self,
+            reserve,
+            first,
+            last: first,
+            at: PREFIX_BYTES,
+            len: 0,
+        };
+        let written = write(&mut writer);
+        // Room for the newline belongs to the message whoever receives it.
+        let written = written.and_then(|()| writer.put_newline());
+        let len = writer.len;
+        self.publish_in_hand();
+        if written.is_err() {
+            self.free_chain(first);
+            return Err(Full);
+        }
+        let envelope = finish(len);
+        let prefix_len = usize::from(envelope.prefix_len).min(PREFIX_BYTES);
+        self.view
+            .arena
+            .seal(first, len, &envelope.prefix[..prefix_len], envelope.newline);
+        let bytes_max = (len + prefix_len.max(usize::from(envelope.newline))) as u32;
+        Ok(Message { first, bytes_max })
+    }
+
+    /// Gives a message back that was not delivered.
+    pub fn discard(&mut self, message: Message) {
+        self.free_chain(message.first);
+    }
+
+    /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
+    /// those were. A row whose outbox would pass the limit gets [`Order::SLOW`] instead. With [`Full`] it is
+    /// in none.
+    pub fn deliver(
+        &mut self,
+        message: Message,
+        to: &[RowHandle],
+        urgency: Urgency,
+    ) -> Result<u32, Full> {
+        self.targets.clear();
+        for &handle in to {
+            let Some(row) = self.view.row(handle) else {
+                continue;
+            };
+            let Some(word) = row.check(handle) else {
+                continue;
+            };
+            if !matches!(word.state, State::LoggedIn | State::Connected) {
+                continue;
+            }
+            if row.pending() + u64::from(message.bytes_max) > self.settings.outbox_bytes {
+                self.order(handle, Order::SLOW);
+                continue;
+            }
+            self.targets.push((handle.row, word.owner.slot));
+            debug_assert_eq!(word.generation, handle.generation);
+        }
+        self.push_to(message, to, urgency)
+    }
+
+    /// Puts a message into the outbox of an own row, in any state before `Done` and whatever its limit: for
+    /// answers to a request that is not a message (HTTP), and for the last words to a session.
+    pub fn deliver_closing(&mut self, message: Message, to: RowHandle) -> Result<(), Full> {
+        self.targets.clear();
+        if let Some((_, word)) = self.mine(to) {
+            self.targets.push((to.row, word.owner.slot));
+        }
+        self.push_to(message, &[to], Urgency::Answer).map(drop)
+    }
+
+    /// Pushes to the rows in `self.targets`, a subsequence of the rows in `to`.
+    fn push_to(
+        &mut self,
+        message: Message,
+        to: &[RowHandle],
+        urgency: Urgency,
+    ) -> Result<u32, Full> {
+        let (_, reserve) = self.reserve(urgency);
+        let targets = std::mem::take(&mut self.targets);
+        let filled = targets.is_empty()
+            || self
+                .nodes
+                .fill(self.view.node_pool(), self.me, targets.len(), reserve);
+        if targets.is_empty() || !filled {
+            self.targets = targets;
+            self.free_chain(message.first);
+            return if filled { Ok(0) } else { Err(Full) };
+        }
+        let arena = self.view.arena;
+        arena.heads[message.first as usize]
+            .refs
+            .put(targets.len() as u32);
+        self.share_chain(message.first);
+        let mut delivered = 0;
+        let mut handles = to.iter();
+        for &(index, slot) in &targets {
+            let Some(&handle) = handles.find(|handle| handle.row == index) else {
+                break;
+            };
+            let row = &self.view.rows[index as usize];
+            let Some(node) = self.nodes.pop() else { break };
+            let entry = &self.view.nodes[node as usize];
+            entry.message.put(message.first + 1);
+            entry.newer.put(0);
+            let bytes =
+                arena.message_bytes(message.first, row.transport() == Transport::WebSocket) as u64;
+            row.queued.add(bytes);
+            entry.hold().put(Hold::Shared.word());
+            if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {
+                // The row went to another life; these bytes were never in its outbox.
+                row.queued.sub(bytes);
+                self.release_entry(node);
+                continue;
+            }
+            delivered += 1;
+            if self.view.ready(slot).is_some_and(|ready| ready.mark(index)) {
+                self.touched |= 1 << slot;
+            }
+        }
+        self.targets = targets;
+        self.count(Counter::MessagesOut, u64::from(delivered));
+        self.publish_in_hand();
+        Ok(delivered)
+    }
+
+    /// Takes back a node that is in no outbox any more, and its message with the last one.
+    pub(super) fn release_entry(&mut self, node: u32) {
+        let message = self.view.nodes[node as usize].message.peek();
+        self.nodes.push(self.view.node_pool(), self.me, node);
+        self.release_message(message);
+    }
+
+    /// Counts one entry less that refers to a message (index plus one; 0 = none).
+    pub(super) fn release_message(&mut self, message: u32) {
+        let Some(first) = message.checked_sub(1) else {
+            return;
+        };
+        let refs = &self.view.arena.heads[first as usize].refs;
+        // Alone with it, nobody else can change the count: no exchange is needed.
+        if refs.get() == 1 || refs.sub(1) == 1 {
+            self.free_chain(first);
+        }
+    }
+
+    fn share_chain(&self, first: u32) {
+        let mut block = first + 1;
+        while block != 0 {
+            let head = &self.view.arena.heads[(block - 1) as usize];
+            head.hold().put(Hold::Shared.word());
+            block = head.next.peek();
+        }
+    }
+
+    pub(super) fn free_chain(&mut self, first: u32) {
+        let mut block = first + 1;
+        while block != 0 {
+            let next = self.view.arena.heads[(block - 1) as usize].next.peek();
+            self.blocks.push(self.view.arena.pool(), self.me, block - 1);
+            block = next;
+        }
+        self.publish_in_hand();
+    }
+}
+
+/// Writes a message's body into blocks, taking more as it grows.
+struct BodyWriter<'h, 't> {
+    hands: &'h mut Hands<'t>,
+    reserve: u32,
+    first: u32,
+    last: u32,
+    at: usize,
+    len: usize,
+}
+
+impl BodyWriter<'_, '_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.at == BLOCK_BYTES {
+                let hands = &mut *self.hands;
+                if !hands
+                    .blocks
+                    .fill(hands.view.arena.pool(), hands.me, 1, self.reserve)
+                {
+                    return Err(Full);
+                }
+                let block = hands.blocks.pop().ok_or(Full)?;
+                hands.view.arena.heads[block as usize].next.put(0);
+                hands.view.arena.heads[self.last as usize]
+                    .next
+                    .put(block + 1);
+                self.last = block;
+                self.at = 0;
+            }
+            let (now, later) = rest.split_at(rest.len().min(BLOCK_BYTES - self.at));
+            self.hands.view.arena.write(self.last, self.at, now);
+            self.at += now.len();
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn put_newline(&mut self) -> io::Result<()> {
+        debug_assert!(self.first == self.last || self.len > 0);
+        self.put(b"\n")
+            .map_err(|_| io::ErrorKind::StorageFull.into())
+    }
+}
+
+impl Write for BodyWriter<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes)
+            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
+        self.len += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! Sessions in the indexes: login, groups, and who is where.
+
+use super::Hands;
+use crate::control::Counter;
+use crate::groups::Groups;
+use crate::handle::{Link, RowHandle};
+use crate::lock::{Held, Lock};
+use crate::pool::{Hold, Item};
+use crate::row::{Order, RowWord, State};
+use crate::users::Users;
+
+/// What happens to a user's older sessions at a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameUser {
+    /// They stay.
+    Many,
+    /// Those with the same device id are replaced.
+    OnePerDevice,
+    /// All are replaced.
+    One,
+}
+
+/// A login whose names have been checked (1 to 64 bytes, no control characters).
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// The user's name.
+    pub user: &'a str,
+    /// Empty if the client gave none.
+    pub device_id: &'a str,
+    /// Empty if the client gave none.
+    pub device_model: &'a str,
+    /// What happens to the user's older sessions.
+    pub policy: SameUser,
+    /// How many sessions a user may have, after replacing; 0 = any number.
+    pub sessions_per_user: u32,
+}
+
+/// A login took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// Older sessions that got [`Order::REPLACED`].
+    pub replaced: u32,
+}
+
+/// A login did not take place; the row is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginRefused {
+    /// The user has as many sessions as a user may have.
+    #[error("the user has as many sessions as allowed")]
+    TooManySessions,
+    /// The user index is full.
+    #[error("the user index is full")]
+    Full,
+    /// The row is not in state `Connected`, or not this process's.
+    #[error("the session cannot log in now")]
+    NotConnected,
+}
+
+/// Limits on memberships.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupLimits {
+    /// Groups that one session may be in.
+    pub per_session: u32,
+}
+
+/// A join took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The session is a member now.
+    New,
+    /// It had been one before.
+    Already,
+}
+
+/// A join did not take place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinRefused {
+    /// As many groups exist as there may be.
+    #[error("there are as many groups as allowed")]
+    Groups,
+    /// As many memberships exist as there may be.
+    #[error("there are as many memberships as allowed")]
+    Memberships,
+    /// The session is in as many groups as it may be.
+    #[error("the session is in as many groups as allowed")]
+    PerSession,
+    /// The row is not in state `LoggedIn`, or not this process's.
+    #[error("the session is not logged in")]
+    NotLoggedIn,
+}
+
+/// A leave did not take place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaveRefused {
+    /// No such group.
+    #[error("no such group")]
+    UnknownGroup,
+    /// The session is not in it.
+    #[error("not a member")]
+    NotAMember,
+}
+
+/// How many entries a search for a forgettable user looks at before it gives up.
+const FORGET_LOOKS: u32 = 4096;
+
+impl<'t> Hands<'t> {
+    fn lock(&mut self, lock: &'t Lock) -> Held<'t> {
+        let (pause, pause_point) = (&self.view.header.pause, &mut self.pause_point);
+        lock.take(self.me, || {
+            if pause.get() != 0 {
+                pause_point();
+            }
+            crate::sync::yield_now();
+        })
+    }
+
+    fn users(&self) -> Users<'t> {
+        Users(self.view)
+    }
+
+    fn groups(&self) -> Groups<'t> {
+        Groups(self.view)
+    }
+
+    /// Logs a user in on an own row in state `Connected`, which becomes `LoggedIn`.
+    pub fn login(
+        &mut self,
+        handle: RowHandle,
+        login: &Login<'_>,
+    ) -> Result<LoggedIn, LoginRefused> {
+        let (row, word) = self.mine(handle).ok_or(LoginRefused::NotConnected)?;
+        if word.state != State::Connected {
+            return Err(LoginRefused::NotConnected);
+        }
+        let users = self.users();
+        let hash = self.view.hash(login.user);
+        // One try more than it takes: another process may use what was forgotten for it.
+        for _ in 0..3 {
+            let stripe = self.lock(&self.view.user_locks[Users::stripe(hash)]);
+            let Some(user) = users.find_or_insert(self.me, login.user, hash) else {
+                drop(stripe);
+                if !self.forget_someone() {
+                    break;
+                }
+                continue;
+            };
+            let replaced = self.replaced_by(user, login);
+            let remaining = user
+                .target()
+                .map_or(0, |(index, _)| self.view.users[index].count.peek())
+                .saturating_sub(replaced.len() as u32);
+            if login.sessions_per_user != 0 && remaining >= login.sessions_per_user {
+                return Err(LoginRefused::TooManySessions);
+            }
+            row.user_name.put(login.user);
+            row.device_id.put(login.device_id);
+            row.device_model.put(login.device_model);
+            row.word.set(
+                RowWord {
+                    state: State::LoggedIn,
+                    ..word
+                }
+                .pack(),
+            );
+            users.insert(user, handle);
+            drop(stripe);
+            for &older in &replaced {
+                self.order(older, Order::REPLACED);
+            }
+            self.count(Counter::Logins, 1);
+            return Ok(LoggedIn {
+                replaced: replaced.len() as u32,
+            });
+        }
+        Err(LoginRefused::Full)
+    }
+
+    /// The sessions that a login takes the place of. Under the stripe's lock.
+    fn replaced_by(&self, user: Link, login: &Login<'_>) -> Vec<RowHandle> {
+        let mut older = Vec::new();
+        match login.policy {
+            SameUser::Many => {}
+            SameUser::One => {
+                self.users().sessions(user, &mut older);
+            }
+            SameUser::OnePerDevice => {
+                self.users().sessions(user, &mut older);
+                older.retain(|handle| {
+                    self.view.rows[handle.row as usize]
+                        .device_id
+                        .is(login.device_id)
+                });
+            }
+        }
+        older
+    }
+
+    /// Frees one remembered user without sessions; false if none was found.
+    fn forget_someone(&mut self) -> bool {
+        let entries = self.view.users.len() as u32;
+        for _ in 0..entries.min(FORGET_LOOKS) {
+            self.forget_at = (self.forget_at + 1) % entries;
+            let user = &self.view.users[self.forget_at as usize];
+            let forgettable =
+                || user.count.peek() == 0 && Hold::of(user.hold().get()) == Hold::Shared;
+            if !forgettable() {
+                continue;
+            }
+            let hash = user.hash.peek();
+            let stripe = self.lock(&self.view.user_locks[Users::stripe(hash)]);
+            // Looked at again under the lock of the stripe it was in, if it still is.
+            let found = forgettable() && user.hash.peek() == hash;
+            if found {
+                self.users().forget(self.forget_at);
+            }
+            drop(stripe);
+            if found {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes an own row that was logged in out of every index.
+    pub(super) fn depart(&mut self, handle: RowHandle) {
+        let Some((row, _)) = self.mine(handle) else {
+            return;
+        };
+        while row.memberships.peek() != 0 {
+            self.leave_number(handle, row.memberships.peek() - 1, 0);
+        }
+        if let Some((index, _)) = Link(row.user.peek()).target() {
+            let hash = self.view.users[index].hash.peek();
+            let _stripe = self.lock(&self.view.user_locks[Users::stripe(hash)]);
+            self.users().remove(row);
+        }
+    }
+
+    /// Appends the handles of a user's sessions to `out`, each once.
+    pub fn sessions_of(&self, user: &str, out: &mut Vec<RowHandle>) {
+        let hash = self.view.hash(user);
+        let users = self.users();
+        // An entry that ended between the two steps may have been made anew by a login since.
+        while let Some(entry) = users.find(user, hash) {
+            if users.sessions(entry, out) {
+                return;
+            }
+        }
+    }
+
+    /// Appends the handles of all logged-in sessions to `out`.
+    pub fn everyone(&self, out: &mut Vec<RowHandle>) {
+        let rows = self.view.rows.iter().enumerate();
+        out.extend(rows.filter_map(|(row, contents)| {
+            let word = contents.state();
+            (word.state == State::LoggedIn).then_some(RowHandle {
+                row: row as u32,
+                generation: word.generation,
+            })
+        }));
+    }
+
+    /// When a user was last seen, in Unix milliseconds: also after logout, while there is room to remember.
+    pub fn last_seen(&self, user: &str) -> Option<u64> {
+        self.users().last_seen(user)
+    }
+
+    /// The number of an own row's membership in a group, and of the one before it in the row's list.
+    fn membership(&self, handle: RowHandle, group: Link) -> Option<(u32, u32)> {
+        let (row, _) = self.mine(handle)?;
+        let (mut previous, mut number) = (0, row.memberships.peek());
+        while number != 0 {
+            let (of, _) = self.groups().hash_of(number - 1)?;
+            if of == group {
+                return Some((number - 1, previous));
+            }
+            previous = number;
+            number = self.groups().membership(number - 1).next.peek();
+        }
+        None
+    }
+
+    /// Makes an own, logged-in row a member of a group, which need not have existed.
+    pub fn join(
+        &mut self,
+        handle: RowHandle,
+        group: &str,
+        limits: GroupLimits,
+    ) -> Result<Joined, JoinRefused> {
+        let (row, word) = self.mine(handle).ok_or(JoinRefused::NotLoggedIn)?;
+        if word.state != State::LoggedIn {
+            return Err(JoinRefused::NotLoggedIn);
+        }
+        let groups = self.groups();
+        let hash = self.view.hash(group);
+        if groups
+            .find(group, hash)
+            .is_some_and(|found| self.membership(handle, found).is_some())
+        {
+            return Ok(Joined::Already);
+        }
+        if row.membership_count.peek() >= limits.per_session {
+            return Err(JoinRefused::PerSession);
+        }
+        let header = self.view.header;
+        let _stripe = self.lock(&self.view.group_locks[Groups::stripe(hash)]);
+        let memberships = header.memberships_used.add(1) + 1;
+        if memberships > header.memberships.peek() {
+            header.memberships_used.sub(1);
+            return Err(JoinRefused::Memberships);
+        }
+        header.memberships_high_water.raise(memberships);
+        let Some(link) = groups.find_or_insert(self.me, group, hash) else {
+            header.memberships_used.sub(1);
+            return Err(JoinRefused::Groups);
+        };
+        let Some(number) = groups.insert(self.me, link, handle) else {
+            groups.remove_if_empty(link);
+            header.memberships_used.sub(1);
+            return Err(JoinRefused::Memberships);
+        };
+        groups.membership(number).next.put(row.memberships.peek());
+        row.memberships.set(number + 1);
+        row.membership_count.put(row.membership_count.peek() + 1);
+        Ok(Joined::New)
+    }
+
+    /// Ends an own row's membership in a group.
+    pub fn leave(&mut self, handle: RowHandle, group: &str) -> Result<(), LeaveRefused> {
+        let hash = self.view.hash(group);
+        let link = self
+            .groups()
+            .find(group, hash)
+            .ok_or(LeaveRefused::UnknownGroup)?;
+        let (number, previous) = self
+            .membership(handle, link)
+            .ok_or(LeaveRefused::NotAMember)?;
+        self.leave_number(handle, number, previous);
+        Ok(())
+    }
+
+    fn leave_number(&mut self, handle: RowHandle, number: u32, previous: u32) {
+        let Some((row, _)) = self.mine(handle) else {
+            return;
+        };
+        let groups = self.groups();
+        let next = groups.membership(number).next.peek();
+        match previous {
+            0 => row.memberships.set(next),
+            previous => groups.membership(previous - 1).next.set(next),
+        }
+        row.membership_count
+            .put(row.membership_count.peek().saturating_sub(1));
+        if let Some((_, hash)) = groups.hash_of(number) {
+            let _stripe = self.lock(&self.view.group_locks[Groups::stripe(hash)]);
+            groups.remove(number);
+            self.view.header.memberships_used.sub(1);
+        }
+    }
+
+    /// Appends the handles of a group's members to `out`, each once; false: there is no such group.
+    pub fn members_of(&self, group: &str, out: &mut Vec<RowHandle>) -> bool {
+        let hash = self.view.hash(group);
+        let groups = self.groups();
+        while let Some(found) = groups.find(group, hash) {
+            if groups.members(found, out) {
+                return true;
+            }
+        }
+        false
+    }
+}

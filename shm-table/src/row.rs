@@ -1,0 +1,218 @@
+//! A row: one connection, as every process sees it.
+//!
+//! One word carries generation, owner and state, so claiming a row and naming its owner is one step. Owning
+//! the row is the right to write it; what others may write to (outbox, orders) carries the generation too,
+//! so that a writer who comes late fails instead of reaching the row's next life.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::handle::{ProcessId, RowHandle};
+use crate::text::Text;
+use crate::two_copies::{STREAM_WORDS, TwoCopies};
+use crate::word::{Word32, Word64};
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// RFC 6455, after an HTTP request.
+    WebSocket,
+    /// One JSON object a line.
+    Tcp,
+}
+
+/// The login state of a row, and where the connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Nobody's connection.
+    Free = 0,
+    /// Given to a worker, who has not taken it yet.
+    Seated = 1,
+    /// WebSocket: the HTTP request is not complete.
+    Handshake = 2,
+    /// `open` was sent; nobody is logged in.
+    Connected = 3,
+    /// A user is logged in.
+    LoggedIn = 4,
+    /// The close is under way.
+    Closing = 5,
+    /// The worker is finished; the master frees the row.
+    Done = 6,
+}
+
+impl State {
+    /// Every state, in the order of a connection's life.
+    pub const ALL: [State; 7] = [
+        State::Free,
+        State::Seated,
+        State::Handshake,
+        State::Connected,
+        State::LoggedIn,
+        State::Closing,
+        State::Done,
+    ];
+
+    /// The name that `status` shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Free => "free",
+            State::Seated => "seated",
+            State::Handshake => "handshake",
+            State::Connected => "connected",
+            State::LoggedIn => "logged in",
+            State::Closing => "closing",
+            State::Done => "done",
+        }
+    }
+}
+
+/// The word of a row: generation (32 bits), owner (24), state (8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowWord {
+    pub generation: u32,
+    pub owner: ProcessId,
+    pub state: State,
+}
+
+impl RowWord {
+    #[inline]
+    pub fn pack(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.owner.bits()) << 8 | self.state as u64
+    }
+
+    #[inline]
+    pub fn of(word: u64) -> Self {
+        RowWord {
+            generation: (word >> 32) as u32,
+            owner: ProcessId::from_bits((word >> 8) as u32 & 0xff_ffff),
+            state: State::ALL
+                .get((word & 0xff) as usize)
+                .copied()
+                .unwrap_or(State::Free),
+        }
+    }
+}
+
+/// What another process wants the owner of a row to do; bits, so that asking twice is asking once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order(pub(crate) u32);
+
+impl Order {
+    /// A newer login takes the session's place (4004).
+    pub const REPLACED: Order = Order(1);
+    /// An administrator's kick (4005).
+    pub const KICKED: Order = Order(2);
+    /// The outbox limit was passed (4008).
+    pub const SLOW: Order = Order(4);
+    /// A deadline has passed; which one follows from the row's state.
+    pub const DEADLINE: Order = Order(8);
+    /// The server ends (1001).
+    pub const SHUTDOWN: Order = Order(16);
+}
+
+/// The orders a row had when they were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orders(pub(crate) u32);
+
+impl Orders {
+    /// True if the order is among them.
+    pub fn has(self, order: Order) -> bool {
+        self.0 & order.0 != 0
+    }
+
+    /// True if there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A row of the table. Who writes a field is said beside it.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// The packed [`RowWord`]. Master while free or seated, owner from then on.
+    pub word: Word64,
+    /// Generation above, [`Order`] bits below. Anybody.
+    pub orders: Word64,
+    /// Top of the outbox: generation above, newest node plus one below. Anybody, see [`crate::outbox`].
+    pub out_top: Word64,
+    /// Bytes ever put into the outbox. Anybody.
+    pub queued: Word64,
+    /// Bytes of these that were written or dropped. Owner.
+    pub sent: Word64,
+    /// The worker's descriptor number, for people who debug. Owner.
+    pub fd: Word32,
+    /// Transport (bit 16) and port (bits 0 to 15). Master.
+    pub transport_port: Word32,
+    /// Peer address as IPv6 (v4 mapped), in network order. Master.
+    pub ip: [Word64; 2],
+    /// Unix milliseconds. Master.
+    pub connected_at: Word64,
+    /// Unix milliseconds. Owner.
+    pub last_seen: Word64,
+    /// Link to the user entry; 0 = not in the index. Owner, under the user's stripe lock.
+    pub user: Word64,
+    /// Link to the next session of the user. Whoever has the stripe lock.
+    pub user_next: Word64,
+    /// Previous session's row plus one; 0 = first. Whoever has the stripe lock.
+    pub user_prev: Word32,
+    /// First membership (see [`crate::groups`]) plus one. Owner.
+    pub memberships: Word32,
+    /// Memberships in the list. Owner.
+    pub membership_count: Word32,
+    pub reserved: Word32,
+    /// The committed [`crate::Stream`]. Owner.
+    pub stream: TwoCopies<STREAM_WORDS>,
+    /// Written once, before the state becomes [`State::LoggedIn`]. Owner.
+    pub user_name: Text,
+    pub device_id: Text,
+    pub device_model: Text,
+}
+
+const _: () = assert!(size_of::<Row>() == 512);
+
+impl Row {
+    #[inline]
+    pub fn state(&self) -> RowWord {
+        RowWord::of(self.word.get())
+    }
+
+    /// The row's word if the handle is not stale.
+    #[inline]
+    pub fn check(&self, handle: RowHandle) -> Option<RowWord> {
+        let word = self.state();
+        (word.generation == handle.generation && word.state != State::Free).then_some(word)
+    }
+
+    pub fn transport(&self) -> Transport {
+        if self.transport_port.peek() & 1 << 16 != 0 {
+            Transport::WebSocket
+        } else {
+            Transport::Tcp
+        }
+    }
+
+    pub fn put_peer(&self, transport: Transport, peer: SocketAddr) {
+        let bits = u32::from(peer.port()) | u32::from(transport == Transport::WebSocket) << 16;
+        self.transport_port.put(bits);
+        let ip = match peer.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let bits = ip.to_bits();
+        self.ip[0].put((bits >> 64) as u64);
+        self.ip[1].put(bits as u64);
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        let bits = u128::from(self.ip[0].peek()) << 64 | u128::from(self.ip[1].peek());
+        let ip = Ipv6Addr::from_bits(bits).to_canonical();
+        SocketAddr::new(ip, self.transport_port.peek() as u16)
+    }
+
+    /// Bytes in the outbox that are not yet written. Momentarily off by a message that is being pushed.
+    pub fn pending(&self) -> u64 {
+        // A push that fails takes its bytes back, perhaps after the owner has evened the two.
+        (self.queued.peek().wrapping_sub(self.sent.peek()) as i64).max(0) as u64
+    }
+}

@@ -1,0 +1,9 @@
+//! What waiting means, in a process and under `loom`.
+
+/// Gives the core to somebody else.
+pub(crate) fn yield_now() {
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(not(loom))]
+    std::thread::yield_now();
+}

@@ -1,0 +1,93 @@
+//! Short strings in the segment: names of users, groups and devices.
+
+use std::ops::Deref;
+
+use crate::word::Word32;
+use crate::word::Word64;
+
+/// Longest text a [`Text`] holds, in bytes.
+pub const TEXT_BYTES_MAX: usize = 64;
+
+/// Room for a string of up to 64 bytes, written before the thing it belongs to is published.
+///
+/// A reader that is not the owner may see a mixture of two lives of the thing; it validates the
+/// generation after it has read.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Text {
+    len: Word32,
+    reserved: Word32,
+    words: [Word64; 8],
+}
+
+impl Text {
+    /// Writes `text`, cut at [`TEXT_BYTES_MAX`]; callers have checked the length.
+    pub fn put(&self, text: &str) {
+        let bytes = &text.as_bytes()[..text.len().min(TEXT_BYTES_MAX)];
+        for (word, chunk) in self.words.iter().zip(bytes.chunks(8)) {
+            let mut full = [0; 8];
+            full[..chunk.len()].copy_from_slice(chunk);
+            word.put(u64::from_le_bytes(full));
+        }
+        self.len.put(bytes.len() as u32);
+    }
+
+    /// Makes the text empty, with one store.
+    pub fn clear(&self) {
+        self.len.put(0);
+    }
+
+    /// True if the text is `other`, without copying it out.
+    pub fn is(&self, other: &str) -> bool {
+        let bytes = other.as_bytes();
+        if self.len.peek() as usize != bytes.len() {
+            return false;
+        }
+        self.words.iter().zip(bytes.chunks(8)).all(|(word, chunk)| {
+            let mut full = [0; 8];
+            full[..chunk.len()].copy_from_slice(chunk);
+            let mask = if chunk.len() == 8 {
+                u64::MAX
+            } else {
+                (1 << (8 * chunk.len())) - 1
+            };
+            word.peek() & mask == u64::from_le_bytes(full)
+        })
+    }
+
+    /// A copy; empty if what was read is not UTF-8, which only a reader of a dying row can meet.
+    pub fn read(&self) -> Name {
+        let mut bytes = [0; TEXT_BYTES_MAX];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(&self.words) {
+            chunk.copy_from_slice(&word.peek().to_le_bytes());
+        }
+        let len = (self.len.peek() as usize).min(TEXT_BYTES_MAX);
+        let valid = str::from_utf8(&bytes[..len]).is_ok();
+        Name {
+            len: if valid { len as u8 } else { 0 },
+            bytes,
+        }
+    }
+}
+
+/// A copy of a name in the table: UTF-8, at most [`TEXT_BYTES_MAX`] bytes.
+#[derive(Clone, Copy)]
+pub struct Name {
+    len: u8,
+    bytes: [u8; TEXT_BYTES_MAX],
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Checked when the copy was made; an empty string can only follow from a bug, never from input.
+        str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,191 @@
+//! The sections of a mapped segment as slices, and what follows from them alone.
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+use crate::arena::Arena;
+use crate::control::Control;
+use crate::groups::{Chunk, Group};
+use crate::handle::{FIRST_WORKER, ProcessId, RowHandle, Slot};
+use crate::header::Header;
+use crate::lock::Lock;
+use crate::outbox::Node;
+use crate::pool::Pool;
+use crate::ready::Ready;
+use crate::row::{Order, Row};
+use crate::users::User;
+use crate::word::{Word32, Word64};
+
+/// A deadline's unit in milliseconds: 32 bits then last more than two years before they wrap.
+const TICK_MS: u64 = 16;
+
+/// Every section of one segment, as this process has it mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'t> {
+    pub header: &'t Header,
+    pub controls: &'t [Control],
+    pub user_locks: &'t [Lock],
+    pub group_locks: &'t [Lock],
+    pub rows: &'t [Row],
+    pub deadlines: &'t [Word32],
+    pub user_buckets: &'t [Word64],
+    pub users: &'t [User],
+    pub group_buckets: &'t [Word64],
+    pub groups: &'t [Group],
+    pub chunks: &'t [Chunk],
+    pub nodes: &'t [Node],
+    pub arena: Arena<'t>,
+    pub ready_summaries: &'t [Word64],
+    pub ready_rows: &'t [Word64],
+}
+
+impl<'t> View<'t> {
+    pub fn user_pool(&self) -> Pool<'t, User> {
+        Pool {
+            head: &self.header.users,
+            items: self.users,
+        }
+    }
+
+    pub fn group_pool(&self) -> Pool<'t, Group> {
+        Pool {
+            head: &self.header.groups_pool,
+            items: self.groups,
+        }
+    }
+
+    pub fn chunk_pool(&self) -> Pool<'t, Chunk> {
+        Pool {
+            head: &self.header.chunks,
+            items: self.chunks,
+        }
+    }
+
+    pub fn node_pool(&self) -> Pool<'t, Node> {
+        Pool {
+            head: &self.header.nodes,
+            items: self.nodes,
+        }
+    }
+
+    pub fn row(&self, handle: RowHandle) -> Option<&'t Row> {
+        self.rows.get(handle.row as usize)
+    }
+
+    /// The ready bits of a worker; `None` for other slots.
+    #[inline]
+    pub fn ready(&self, slot: Slot) -> Option<Ready<'t>> {
+        let worker = usize::from(slot.checked_sub(FIRST_WORKER)?);
+        let (low, high) = Ready::words(self.rows.len() as u32);
+        Some(Ready {
+            summary: self
+                .ready_summaries
+                .get(worker * high..(worker + 1) * high)?,
+            rows: self.ready_rows.get(worker * low..(worker + 1) * low)?,
+        })
+    }
+
+    /// Hash of a name, keyed per segment.
+    pub fn hash(&self, name: &str) -> u64 {
+        let keys = &self.header.hash_keys;
+        let mut hasher = SipHasher13::new_with_keys(keys[0].peek(), keys[1].peek());
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+
+    /// Milliseconds since the segment was made; the same in all processes of the host.
+    pub fn now_ms(&self) -> u64 {
+        monotonic_ms().saturating_sub(self.header.epoch_ms.peek())
+    }
+
+    /// True unless the process has been declared dead.
+    pub fn lives(&self, process: ProcessId) -> bool {
+        self.controls
+            .get(usize::from(process.slot))
+            .is_some_and(|control| control.holds(process))
+    }
+
+    /// Adds an order to a row, unless the handle is stale; returns the owner's slot if it has to look.
+    pub fn add_order(&self, handle: RowHandle, order: Order) -> Option<Slot> {
+        let row = self.row(handle)?;
+        let mut seen = row.orders.get();
+        loop {
+            if (seen >> 32) as u32 != handle.generation {
+                return None;
+            }
+            match row.orders.exchange(seen, seen | u64::from(order.0)) {
+                Ok(()) => return self.mark_ready(handle.row),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Marks a row as having something for its owner; returns the owner's slot if it was not marked before.
+    #[inline]
+    pub fn mark_ready(&self, row: u32) -> Option<Slot> {
+        let owner = self.rows[row as usize].state().owner.slot;
+        self.ready(owner)?.mark(row).then_some(owner)
+    }
+
+    /// Sets or clears (0) a row's deadline, in table milliseconds. The timer is never early.
+    #[inline]
+    pub fn set_deadline(&self, row: u32, at_ms: u64) {
+        let tick = if at_ms == 0 {
+            0
+        } else {
+            ((at_ms / TICK_MS + 1) as u32).max(1)
+        };
+        let deadline = &self.deadlines[row as usize];
+        if deadline.peek() != tick {
+            deadline.put(tick);
+        }
+    }
+
+    /// A row's deadline in table milliseconds, rounded up to the next tick; 0 = none.
+    pub fn deadline(&self, row: u32) -> u64 {
+        u64::from(self.deadlines[row as usize].peek()) * TICK_MS
+    }
+
+    /// Orders [`Order::DEADLINE`] on every row whose deadline has passed, once. Returns how many, and the
+    /// slots that have to look, as bits.
+    pub fn expire_deadlines(&self, now_ms: u64) -> (u32, u64) {
+        let now = (now_ms / TICK_MS) as u32;
+        let (mut expired, mut slots) = (0, 0);
+        for (index, deadline) in self.deadlines.iter().enumerate() {
+            let tick = deadline.peek();
+            // The difference wraps with the tick.
+            if tick == 0 || (now.wrapping_sub(tick) as i32) < 0 {
+                continue;
+            }
+            // Named before the deadline is taken: an order for a later life of the row would hit a stranger.
+            let generation = self.rows[index].state().generation;
+            if deadline.exchange(tick, 0).is_ok() {
+                expired += 1;
+                let handle = RowHandle {
+                    row: index as u32,
+                    generation,
+                };
+                if let Some(slot) = self.add_order(handle, Order::DEADLINE) {
+                    slots |= 1 << slot;
+                }
+            }
+        }
+        (expired, slots)
+    }
+}
+
+/// CLOCK_MONOTONIC in milliseconds (`clock_gettime(2)`): one clock for all processes of a host.
+pub(crate) fn monotonic_ms() -> u64 {
+    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+    // Cannot fail for this clock on Linux; a zero would only make everything look on time.
+    clock.now().map_or(0, |time| {
+        time.tv_sec() as u64 * 1000 + time.tv_nsec() as u64 / 1_000_000
+    })
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
