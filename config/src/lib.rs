@@ -6,6 +6,16 @@
 //! - Nothing here changes the world: a file is read, and that is all.
 #![forbid(unsafe_code)]
 
+mod change;
+mod check;
 mod defaults;
+mod environment;
+mod file;
+mod load;
+mod problem;
 mod types;
+
+pub use change::Changes;
+pub use load::load;
+pub use problem::{Place, Problem, Problems};
 pub use types::*;
