@@ -1,1 +1,105 @@
-//! (in the making)
+//! The timer: finds the sessions that are past a deadline and orders their end through the table.
+//!
+//! - A deadline that has passed is noticed within [`SCAN_INTERVAL_MS`], whatever the workers are doing.
+//! - It never touches a socket, and it keeps nothing: the deadlines are a dense array in the table, and what to do about a session
+//!   that is late is its worker's knowledge. So it may be killed at any time, and the next one goes on from the same array.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use role::{Channel, ChannelError, Start, ToMaster, ToRole, logging};
+use shm_table::{Hands, HandsSettings, ProcessId, Table};
+use tracing::{info, warn};
+
+/// Milliseconds between two looks at the deadlines.
+pub const SCAN_INTERVAL_MS: u8 = 50;
+
+/// Why the timer cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The segment is not there or not of this version.
+    #[error(transparent)]
+    Attach(#[from] shm_table::AttachError),
+    /// The master is gone or cannot be understood.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The system refused to wait.
+    #[error("the timer cannot wait: {0}")]
+    Wait(io::Error),
+}
+
+impl Error {
+    /// Whether another timer would fail in the same way at once.
+    pub fn cannot_work(&self) -> bool {
+        matches!(self, Self::Attach(_))
+    }
+}
+
+/// Works until the master asks it to end.
+///
+/// # Errors
+/// See [`Error`]; the process should end then.
+pub fn run(start: Start) -> Result<(), Error> {
+    let table = Table::attach(&start.segment)?;
+    let me = ProcessId {
+        slot: start.slot,
+        incarnation: start.incarnation,
+    };
+    let settings = HandsSettings {
+        outbox_bytes: start.settings.limits.outbox_bytes,
+    };
+    let channel = Rc::clone(&start.channel);
+    let mut hands = table.hands(me, settings, Box::new(move || channel.pause_point()));
+    hands.ready();
+    start.channel.send(&ToMaster::Ready)?;
+    info!("ready");
+    loop {
+        if asked_to_end(&start.channel)? {
+            return Ok(());
+        }
+        hands.heartbeat();
+        scan(&mut hands, &start);
+        wait(&start.channel)?;
+    }
+}
+
+fn asked_to_end(channel: &Channel) -> Result<bool, Error> {
+    while let Some(received) = channel.receive()? {
+        match received.message {
+            ToRole::Drain => return Ok(true),
+            ToRole::ReopenLog => logging::reopen(),
+            ToRole::Settings(settings) => logging::set_level(settings.server.log_level),
+            // Served inside `receive`.
+            ToRole::Pause | ToRole::Resume => {}
+            ToRole::Hello(_) | ToRole::Seats(_) => {
+                warn!("the master sent what a timer has no use for")
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn scan(hands: &mut Hands<'_>, start: &Start) {
+    hands.expire_deadlines(hands.now_ms());
+    let bells = hands.doorbells_to_ring();
+    for (slot, bell) in start.doorbells.iter().enumerate() {
+        if bells & (1 << slot) != 0 {
+            role::ring(bell);
+        }
+    }
+}
+
+/// Until the next look is due or the master says something.
+fn wait(channel: &Channel) -> Result<(), Error> {
+    match poll(
+        &mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::from(SCAN_INTERVAL_MS),
+    ) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(e) => Err(Error::Wait(e.into())),
+    }
+}
