@@ -1,0 +1,347 @@
+//! One rule, one test.
+
+use super::*;
+
+fn text(payload: &[u8]) -> Seen {
+    Seen::Message(Kind::Text, payload.to_vec())
+}
+
+/// That `bytes` end in a violation with `code`, after which not even a sound frame is seen.
+#[track_caller]
+fn breaks(bytes: &[u8], code: u16) {
+    let mut bytes = bytes.to_vec();
+    bytes.extend(client_frame(FIN | TEXT, b"after"));
+    let seen = seen(&bytes, 100_000);
+    match seen.as_slice() {
+        [Seen::Violation(found, _)] => assert_eq!(*found, code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_example_of_the_rfc() {
+    let mut bytes = [
+        0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+    ];
+    assert_eq!(seen(&bytes, 5), [text(b"Hello")]);
+    let mut decoder = Decoder::default();
+    let (consumed, event) = decoder.next(&mut bytes, 5);
+    assert_eq!(consumed, 11);
+    assert_eq!(
+        event,
+        Event::Message {
+            kind: Kind::Text,
+            payload: &mut b"Hello".to_owned()
+        }
+    );
+    assert_eq!(decoder, Decoder::default());
+}
+
+#[test]
+fn every_form_of_length() {
+    for length in [0, 1, 2, 3, 125, 126, 127, 65_535, 65_536, 70_000] {
+        let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
+        let bytes = client_frame(FIN | BINARY, &payload);
+        assert_eq!(
+            seen(&bytes, 100_000),
+            [Seen::Message(Kind::Binary, payload)]
+        );
+    }
+}
+
+#[test]
+fn fragments_are_one_message_and_control_frames_stand_between() {
+    let bytes = frames(&[
+        (TEXT, b"He"),
+        (FIN | PING, b"1"),
+        (CONTINUE, b""),
+        (CONTINUE, b"l"),
+        (FIN | PONG, b""),
+        (FIN | CONTINUE, b"lo"),
+        (FIN | BINARY, b"x"),
+        (TEXT, b""),
+        (CONTINUE, b""),
+        (FIN | CONTINUE, b""),
+        (BINARY, b"y"),
+        (FIN | CONTINUE, b""),
+    ]);
+    assert_eq!(
+        seen(&bytes, 5),
+        [
+            Seen::Ping(b"1".to_vec()),
+            Seen::Pong(vec![]),
+            text(b"Hello"),
+            Seen::Message(Kind::Binary, b"x".to_vec()),
+            text(b""),
+            Seen::Message(Kind::Binary, b"y".to_vec()),
+        ]
+    );
+}
+
+#[test]
+fn an_unmasked_frame_is_refused() {
+    breaks(&[FIN | TEXT, 0], 1002);
+    breaks(&[FIN | TEXT, 1, b'x'], 1002);
+    breaks(&[FIN | PING, 0], 1002);
+}
+
+#[test]
+fn reserved_bits_are_refused() {
+    for bit in [0x40, 0x20, 0x10] {
+        breaks(&client_frame(FIN | bit | TEXT, b"x"), 1002);
+        breaks(&client_frame(FIN | bit | PING, b""), 1002);
+    }
+}
+
+#[test]
+fn reserved_opcodes_are_refused() {
+    for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
+        breaks(&client_frame(FIN | opcode, b"x"), 1002);
+        breaks(&client_frame(opcode, b""), 1002);
+    }
+}
+
+#[test]
+fn control_frames_are_small_and_whole() {
+    for opcode in [CLOSE, PING, PONG] {
+        breaks(&client_frame(FIN | opcode, &[b'x'; 126]), 1002);
+        breaks(&client_frame(opcode, b""), 1002);
+        breaks(&client_frame(opcode, b"xx"), 1002);
+    }
+    let payload = [7; 125];
+    assert_eq!(
+        seen(&client_frame(FIN | PING, &payload), 0),
+        [Seen::Ping(payload.to_vec())]
+    );
+}
+
+#[test]
+fn fragments_come_in_order() {
+    breaks(&client_frame(FIN | CONTINUE, b"x"), 1002);
+    breaks(&client_frame(CONTINUE, b""), 1002);
+    let after_a_whole_one = frames(&[(TEXT, b"a"), (FIN | CONTINUE, b"b"), (FIN | CONTINUE, b"c")]);
+    assert!(matches!(
+        seen(&after_a_whole_one, 9)[..],
+        [Seen::Message(..), Seen::Violation(1002, _)]
+    ));
+    for first in [FIN | TEXT, TEXT, FIN | BINARY] {
+        breaks(&frames(&[(TEXT, b"a"), (first, b"b")]), 1002);
+        breaks(&frames(&[(TEXT, b""), (first, b"")]), 1002);
+    }
+}
+
+#[test]
+fn lengths_take_the_shortest_form() {
+    breaks(&[FIN | TEXT, 0x80 | 126, 0, 125, 1, 2, 3, 4], 1002);
+    breaks(&[FIN | TEXT, 0x80 | 126, 0, 0, 1, 2, 3, 4], 1002);
+    breaks(
+        &[
+            FIN | TEXT,
+            0x80 | 127,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0xff,
+            0xff,
+            1,
+            2,
+            3,
+            4,
+        ],
+        1002,
+    );
+    breaks(
+        &[FIN | TEXT, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4],
+        1002,
+    );
+}
+
+#[test]
+fn the_top_bit_of_a_length_is_refused() {
+    breaks(
+        &[
+            FIN | TEXT,
+            0x80 | 127,
+            0x80,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            1,
+            2,
+            3,
+            4,
+        ],
+        1002,
+    );
+    breaks(
+        &[
+            FIN | TEXT,
+            0x80 | 127,
+            255,
+            255,
+            255,
+            255,
+            255,
+            255,
+            255,
+            255,
+            1,
+            2,
+            3,
+            4,
+        ],
+        1002,
+    );
+}
+
+#[test]
+fn a_message_past_the_limit_is_refused_at_its_header() {
+    let header_only = [
+        FIN | TEXT,
+        0x80 | 127,
+        0x7f,
+        255,
+        255,
+        255,
+        255,
+        255,
+        255,
+        255,
+        1,
+        2,
+        3,
+        4,
+    ];
+    breaks(&header_only, 1009);
+    breaks(
+        &[FIN | TEXT, 0x80 | 127, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4],
+        1009,
+    );
+    assert_eq!(
+        seen(&client_frame(FIN | TEXT, b"12345"), 5),
+        [text(b"12345")]
+    );
+    assert!(matches!(
+        seen(&client_frame(FIN | TEXT, b"123456"), 5)[..],
+        [Seen::Violation(1009, _)]
+    ));
+    assert_eq!(seen(&client_frame(FIN | TEXT, b""), 0), [text(b"")]);
+    assert!(matches!(
+        seen(&client_frame(FIN | TEXT, b"1"), 0)[..],
+        [Seen::Violation(1009, _)]
+    ));
+}
+
+#[test]
+fn the_limit_holds_across_fragments() {
+    let exact = frames(&[(TEXT, b"123"), (CONTINUE, b"45"), (FIN | CONTINUE, b"")]);
+    assert_eq!(seen(&exact, 5), [text(b"12345")]);
+    let past = frames(&[
+        (TEXT, b"123"),
+        (FIN | PING, b"a longer one"),
+        (CONTINUE, b"456"),
+    ]);
+    assert!(matches!(
+        seen(&past, 5)[..],
+        [Seen::Ping(_), Seen::Violation(1009, _)]
+    ));
+}
+
+#[test]
+fn a_lowered_limit_refuses_what_comes_next() {
+    let mut peer = Peer::default();
+    peer.read(&client_frame(TEXT, b"12345"), 5);
+    peer.read(&client_frame(FIN | CONTINUE, b"6"), 2);
+    assert!(matches!(peer.seen[..], [Seen::Violation(1009, _)]));
+}
+
+#[test]
+fn close_frames_have_no_code_or_a_whole_one() {
+    assert_eq!(
+        seen(&client_frame(FIN | CLOSE, b""), 9),
+        [Seen::Close(None, String::new())]
+    );
+    breaks(&client_frame(FIN | CLOSE, b"\x03"), 1002);
+    let bytes = client_frame(FIN | CLOSE, b"\x03\xe8");
+    assert_eq!(seen(&bytes, 9), [Seen::Close(Some(1000), String::new())]);
+    let bytes = client_frame(
+        FIN | CLOSE,
+        "\u{f}\u{a0}grüße".replace('\u{a0}', "\u{21}").as_bytes(),
+    );
+    assert_eq!(
+        seen(&bytes, 9),
+        [Seen::Close(Some(0x0f21), "grüße".to_owned())]
+    );
+    let mut longest = vec![0x03, 0xe9];
+    longest.extend([b'z'; 123]);
+    assert_eq!(
+        seen(&client_frame(FIN | CLOSE, &longest), 0),
+        [Seen::Close(Some(1001), "z".repeat(123))]
+    );
+}
+
+#[test]
+fn close_codes_are_those_a_peer_may_send() {
+    for code in [1000u16, 1003, 1007, 1011, 1014, 3000, 4999] {
+        let bytes = client_frame(FIN | CLOSE, &code.to_be_bytes());
+        assert_eq!(seen(&bytes, 0), [Seen::Close(Some(code), String::new())]);
+    }
+    for code in [
+        0u16, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65_535,
+    ] {
+        breaks(&client_frame(FIN | CLOSE, &code.to_be_bytes()), 1002);
+    }
+}
+
+#[test]
+fn close_reasons_are_utf8() {
+    breaks(&client_frame(FIN | CLOSE, b"\x03\xe8\xff"), 1007);
+    breaks(&client_frame(FIN | CLOSE, b"\x03\xe8\xce\xba\xe1"), 1007);
+}
+
+#[test]
+fn nothing_is_seen_after_a_close() {
+    let bytes = frames(&[
+        (TEXT, b"half"),
+        (FIN | CLOSE, b""),
+        (FIN | CONTINUE, b"x"),
+        (7, b""),
+    ]);
+    assert_eq!(seen(&bytes, 9), [Seen::Close(None, String::new())]);
+}
+
+#[test]
+fn what_is_left_over_is_never_more_than_promised() {
+    let ping = client_frame(FIN | PING, &[1; 125]);
+    let mut input = ping[..ping.len() - 1].to_vec();
+    let before = input.clone();
+    let (consumed, event) = Decoder::default().next(&mut input, 0);
+    assert_eq!((consumed, event), (0, Event::NeedMore { left: TAIL_MAX }));
+    assert_eq!(input, before, "what is left over is not touched");
+}
+
+#[test]
+fn a_frame_begun_is_told() {
+    let mut decoder = Decoder::default();
+    let bytes = client_frame(TEXT, b"abc");
+    assert_eq!(decoder.next(&mut bytes.clone()[..6], 9).0, 6);
+    assert!(decoder.in_message());
+    assert_eq!(decoder.assembled(), 0);
+}
+
+#[test]
+fn any_sixteen_bytes_are_a_decoder() {
+    let mut decoder: Decoder = bytemuck::cast([0xffu8; 16]);
+    assert!(decoder.ended());
+    assert_eq!(
+        decoder.next(&mut [1, 2, 3], 9),
+        (3, Event::NeedMore { left: 0 })
+    );
+}
