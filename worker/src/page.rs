@@ -1,0 +1,66 @@
+//! The pages the worker serves: the chat page, which is part of the executable, and the health check.
+
+use std::io::{self, Write};
+
+use protocol::http::response;
+
+const CHAT: &[u8] = include_bytes!("../page/index.html");
+
+/// The page is one file with its own script and style, reaches nothing but this server, and may not
+/// be framed.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    img-src data:; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// Writes the chat page.
+pub(crate) fn chat(w: &mut dyn Write, head_only: bool) -> io::Result<()> {
+    let headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Security-Policy", POLICY),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+    ];
+    response(w, 200, &headers, CHAT, head_only)
+}
+
+/// Writes the health check: 200 while the server takes new sessions, 503 otherwise.
+pub(crate) fn health(w: &mut dyn Write, fit: bool, head_only: bool) -> io::Result<()> {
+    let headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Cache-Control", "no-store"),
+    ];
+    let (status, body) = if fit {
+        (200, "ok\n")
+    } else {
+        (503, "stopping\n")
+    };
+    response(w, status, &headers, body.as_bytes(), head_only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut bytes = Vec::new();
+        write(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_chat_page_is_whole_and_guarded() {
+        let page = text(|w| chat(w, false));
+        assert!(page.starts_with("HTTP/1.1 200 "));
+        assert!(page.contains("Content-Security-Policy: default-src 'none'; "));
+        assert!(page.contains("Cache-Control: no-store\r\n"));
+        assert!(page.trim_end().ends_with("</html>"));
+        assert!(text(|w| chat(w, true)).ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn health_is_a_status() {
+        assert!(text(|w| health(w, true, false)).starts_with("HTTP/1.1 200 "));
+        assert!(text(|w| health(w, false, false)).starts_with("HTTP/1.1 503 "));
+    }
+}

@@ -1,0 +1,32 @@
+//! The four things a worker does to a client's socket, none of which ever waits.
+//!
+//! `MSG_DONTWAIT` says so with each call: whether the descriptor itself is non-blocking is shared
+//! with the master's duplicate and not ours to decide.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
+
+/// Reads what there is, up to the length of `into`; 0 is the end of the stream.
+pub(crate) fn read(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT)?)
+}
+
+/// Writes the parts in order, as many bytes as the kernel takes.
+pub(crate) fn write(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    Ok(sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?)
+}
+
+/// Ends our direction: the peer reads what is under way and then the end of the stream.
+pub(crate) fn end_writing(socket: &OwnedFd) {
+    // Fails only on a connection that is over already.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+}
+
+/// Ends both directions. Closing our descriptor alone would not: the master has a duplicate.
+pub(crate) fn end(socket: &OwnedFd) {
+    // As above.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+}
