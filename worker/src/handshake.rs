@@ -1,0 +1,98 @@
+//! The HTTP side of the WebSocket port: the upgrade, the chat page, the health check, refusals.
+//!
+//! Whatever is not an upgrade is answered once and the connection ends.
+
+use protocol::http::{self, Endpoint, Head, Page, Rules, What};
+use shm_table::State;
+
+use crate::connection::{Connection, Flag};
+use crate::page;
+use crate::reading::{Cursor, Step};
+use crate::work::Work;
+
+/// What a refused newcomer is told to wait, in seconds.
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
+
+impl Work<'_> {
+    /// Takes the request head from the input once it is complete, and answers it.
+    pub fn next_head(
+        &mut self,
+        connection: &mut Connection,
+        input: &[u8],
+        cursor: &mut Cursor,
+    ) -> Step {
+        let rules = Rules {
+            origins: &self.settings.auth.origins,
+            echo: self.settings.diagnostics.echo,
+        };
+        let (bytes, what) = match http::parse(input.get(cursor.at..).unwrap_or_default(), &rules) {
+            Head::Incomplete => return Step::NeedMore,
+            Head::Complete { bytes, what } => (bytes, what),
+        };
+        cursor.advance(self, connection, bytes);
+        match what {
+            What::Upgrade { .. } if self.draining => self.refuse_newcomer(connection),
+            What::Upgrade { endpoint, response } => self.upgrade(connection, endpoint, &response),
+            What::Get {
+                page: Page::Chat,
+                head_only,
+            } => {
+                self.respond(connection, |w| page::chat(w, head_only));
+            }
+            What::Get {
+                page: Page::Healthz,
+                head_only,
+            } => {
+                let fit = !self.draining && !self.table.draining();
+                self.respond(connection, |w| page::health(w, fit, head_only));
+            }
+            What::Refuse { response, .. } => self.respond(connection, |w| w.write_all(&response)),
+        }
+        self.commit(connection);
+        Step::Again
+    }
+
+    /// Answers 503 and ends the connection.
+    pub fn refuse_newcomer(&mut self, connection: &mut Connection) {
+        let answer = http::refusal(503, &[RETRY_AFTER], "The server is stopping.");
+        self.respond(connection, |w| w.write_all(&answer));
+    }
+
+    /// Answers 408: the request was not complete in time.
+    pub fn refuse_late(&mut self, connection: &mut Connection) {
+        let answer = http::refusal(408, &[], "The request did not come in time.");
+        self.respond(connection, |w| w.write_all(&answer));
+    }
+
+    fn upgrade(&mut self, connection: &mut Connection, endpoint: Endpoint, response: &[u8]) {
+        if !self.send_raw(connection, |w| w.write_all(response)) {
+            self.finish(connection);
+            return;
+        }
+        self.enter(connection, State::Connected);
+        match endpoint {
+            Endpoint::Chat => {
+                let deadline = self.clock.after(self.settings.limits.login_timeout_ms);
+                self.hands.set_deadline(connection.handle, deadline);
+                self.greet(connection);
+            }
+            Endpoint::Echo => {
+                connection.set(Flag::Echo, true);
+                self.sign_of_life(connection);
+            }
+        }
+    }
+
+    /// Queues a whole HTTP answer and ends our direction behind it.
+    fn respond(
+        &mut self,
+        connection: &mut Connection,
+        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+    ) {
+        if self.send_raw(connection, write) {
+            self.hang_up_after_output(connection);
+        } else {
+            self.finish(connection);
+        }
+    }
+}

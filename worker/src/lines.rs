@@ -1,0 +1,75 @@
+//! Lines, taken one after another from the input of a TCP connection.
+
+use protocol::code::{CloseCode, ErrorCode};
+use protocol::line::{self, Event};
+
+use crate::closing::Words;
+use crate::command;
+use crate::connection::Connection;
+use crate::reading::{Cursor, Step};
+use crate::work::Work;
+
+impl Work<'_> {
+    /// Takes one line, or the part of it that has come, from the input and acts on it.
+    pub fn next_line(
+        &mut self,
+        connection: &mut Connection,
+        input: &[u8],
+        cursor: &mut Cursor,
+    ) -> Step {
+        let Some(rest) = input.get(cursor.at..) else {
+            return Step::NeedMore;
+        };
+        let line_bytes_max = self.settings.limits.message_bytes as usize;
+        let assembled = connection.line_bytes();
+        let (used, event) = line::next(rest, assembled as usize, line_bytes_max);
+        if used > 0 {
+            cursor.advance(self, connection, used);
+        }
+        match event {
+            Event::NeedMore => return Step::NeedMore,
+            Event::Line(line) => self.line(connection, line),
+            Event::Piece { bytes, end: false } => {
+                if self
+                    .hands
+                    .receive_append(&mut connection.stream, bytes)
+                    .is_ok()
+                {
+                    connection.set_line_bytes(assembled + bytes.len() as u32);
+                } else {
+                    self.no_room(connection);
+                }
+            }
+            Event::Piece { bytes, end: true } => {
+                let mut whole = self.lend_bytes();
+                self.hands.receive_read(&connection.stream, 0, &mut whole);
+                whole.extend_from_slice(bytes);
+                self.hands.receive_truncate(&mut connection.stream, 0);
+                connection.set_line_bytes(0);
+                self.line(connection, line::trim(&whole));
+                self.return_bytes(whole);
+            }
+            Event::TooLong => {
+                let words = Words::LineError(ErrorCode::TooBig, "the line is too long");
+                self.close(connection, CloseCode::TOO_BIG, words);
+            }
+        }
+        self.commit(connection);
+        Step::Again
+    }
+
+    /// A whole line.
+    fn line(&mut self, connection: &mut Connection, line: &[u8]) {
+        connection.alive = true;
+        if connection.closing() {
+            return;
+        }
+        match protocol::text(line) {
+            Ok(text) => command::handle(self, connection, text),
+            Err(code) => {
+                let words = Words::LineError(ErrorCode::BadJson, "the line is not UTF-8");
+                self.close(connection, code, words);
+            }
+        }
+    }
+}

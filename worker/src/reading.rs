@@ -1,0 +1,262 @@
+//! From the socket into the read window, and through it: messages are handled where they lie.
+//!
+//! The window belongs to the segment, so bytes the kernel no longer has are in the table even if
+//! this process dies before it has looked at them. In front of what is read there is room for what
+//! was *kept*: the end of the last read that made no sense alone. So parsing always sees one
+//! contiguous piece, and a connection with nothing half received keeps nothing.
+
+use std::io::ErrorKind;
+
+use protocol::code::{CloseCode, ErrorCode};
+use shm_table::{Counter, ReadWindow};
+
+use crate::closing::Words;
+use crate::connection::{Connection, Flag};
+use crate::seats::Hint;
+use crate::work::Work;
+
+/// Room in front of what is read: the longest HTTP head, or an incomplete frame header, fits.
+pub(crate) const HEADROOM: usize = 16 * 1024;
+
+/// Most bytes read from one socket per turn, so that a fast sender does not keep the others waiting.
+pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(protocol::http::HEAD_BYTES_MAX <= HEADROOM);
+const _: () = assert!(protocol::ws::TAIL_MAX <= HEADROOM);
+
+/// How far the input of one read has been used.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    /// Everything before this offset is done with.
+    pub at: usize,
+    /// Bytes at the front of the input that are still in the row's receive buffer as well; 0 once
+    /// they have been taken out of it.
+    kept: usize,
+}
+
+/// What a parser says after one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Go on with the rest.
+    Again,
+    /// The rest makes no sense without more; keep it.
+    NeedMore,
+}
+
+impl Cursor {
+    /// The input up to here has become part of the row, or is about to be handled. What was kept of
+    /// it leaves the receive buffer at the first such step: it is in the window.
+    pub fn advance(&mut self, work: &mut Work<'_>, connection: &mut Connection, bytes: usize) {
+        self.release(work, connection);
+        self.at += bytes;
+        connection.stream.consumed += bytes as u64;
+    }
+
+    fn release(&mut self, work: &mut Work<'_>, connection: &mut Connection) {
+        if self.kept > 0 {
+            let assembled = connection.assembled();
+            work.hands
+                .receive_truncate(&mut connection.stream, assembled);
+            connection.stream.consumed -= self.kept as u64;
+            self.kept = 0;
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Reads a connection once and handles what came. Returns how many bytes that were.
+    pub fn read(&mut self, window: &mut ReadWindow<'_>, row: u32) -> usize {
+        let Some(mut connection) = self.connection(row) else {
+            return 0;
+        };
+        let connection = &mut connection;
+        if self.seats.has(row, Hint::Failed) {
+            // Nobody will read the outbox, so there is nothing to wait for. What the client still
+            // said is heard, and writing finds out the rest.
+            connection.set(Flag::Paused, false);
+        }
+        if connection.has(Flag::Paused) {
+            return 0;
+        }
+        if connection.has(Flag::Behind) {
+            self.catch_up(window, connection);
+            return 0;
+        }
+        let Some(socket) = self.seats.socket(row) else {
+            return 0;
+        };
+        self.hands.note_reading(connection.handle);
+        let fresh = &mut window[HEADROOM..HEADROOM + READ_BYTES_MAX];
+        let bytes = match crate::socket::read(socket, fresh) {
+            Ok(0) => {
+                self.end_of_input(connection);
+                return 0;
+            }
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                self.read_again(row);
+                return 0;
+            }
+            Err(_) => {
+                self.finish(connection);
+                return 0;
+            }
+        };
+        self.hands.count(Counter::BytesIn, bytes as u64);
+        if bytes == READ_BYTES_MAX || self.seats.has(row, Hint::HungUp) {
+            self.read_again(row);
+        }
+        if connection.state == shm_table::State::Closing && connection.has(Flag::Curt) {
+            connection.stream.consumed += bytes as u64;
+            self.commit(connection);
+            return bytes;
+        }
+        let kept = connection.kept();
+        let start = HEADROOM.saturating_sub(kept);
+        self.load_kept(connection, &mut window[start..HEADROOM]);
+        self.parse(connection, &mut window[start..HEADROOM + bytes], kept);
+        bytes
+    }
+
+    /// Asks for another read of this row in the next turn.
+    pub fn read_again(&mut self, row: u32) {
+        if !self.seats.set(row, Hint::Again, true) {
+            self.again.push(row);
+        }
+    }
+
+    /// Handles the messages that were kept when the connection was paused.
+    fn catch_up(&mut self, window: &mut ReadWindow<'_>, connection: &mut Connection) {
+        connection.set(Flag::Behind, false);
+        let kept = connection.kept();
+        self.hands.note_reading(connection.handle);
+        self.read_again(connection.handle.row);
+        match window.get_mut(..kept) {
+            Some(input) => {
+                self.load_kept(connection, input);
+                self.parse(connection, input, kept);
+            }
+            None => self.close(connection, CloseCode::INTERNAL, Words::None),
+        }
+    }
+
+    /// Copies the kept bytes of the row to the window.
+    fn load_kept(&mut self, connection: &Connection, into: &mut [u8]) {
+        if into.is_empty() {
+            return;
+        }
+        let mut bytes = self.lend_bytes();
+        self.hands
+            .receive_read(&connection.stream, connection.assembled(), &mut bytes);
+        // The lengths agree; should they ever not, the parser sees zeroes and not a panic.
+        into.fill(0);
+        for (to, from) in into.iter_mut().zip(&bytes) {
+            *to = *from;
+        }
+        self.return_bytes(bytes);
+    }
+
+    /// Handles every message in `input`, of which the first `kept` bytes are in the receive buffer
+    /// too, and keeps the rest.
+    fn parse(&mut self, connection: &mut Connection, input: &mut [u8], kept: usize) {
+        let mut cursor = Cursor { at: 0, kept };
+        while cursor.at < input.len() {
+            let step = if connection.is_framed() {
+                self.next_frame(connection, input, &mut cursor)
+            } else if connection.transport == shm_table::Transport::WebSocket {
+                self.next_head(connection, input, &mut cursor)
+            } else {
+                self.next_line(connection, input, &mut cursor)
+            };
+            if connection.gone {
+                return;
+            }
+            if connection.state == shm_table::State::Closing && connection.has(Flag::Curt) {
+                let rest = input.len() - cursor.at;
+                cursor.advance(self, connection, rest);
+                break;
+            }
+            if step == Step::NeedMore {
+                break;
+            }
+            if self.reads_too_little(connection) {
+                connection.set(Flag::Paused, true);
+                connection.set(Flag::Behind, cursor.at < input.len());
+                break;
+            }
+            if connection.gone {
+                return;
+            }
+        }
+        self.keep(connection, input, &mut cursor);
+        if connection.gone {
+            return;
+        }
+        if connection.alive {
+            self.sign_of_life(connection);
+        }
+        self.commit(connection);
+    }
+
+    /// Appends what is left of the input to the receive buffer.
+    fn keep(&mut self, connection: &mut Connection, input: &[u8], cursor: &mut Cursor) {
+        // While nothing was used, the first bytes are in the receive buffer still.
+        let rest = input.get(cursor.at.max(cursor.kept)..).unwrap_or_default();
+        if rest.is_empty() {
+            return;
+        }
+        if self
+            .hands
+            .receive_append(&mut connection.stream, rest)
+            .is_ok()
+        {
+            connection.stream.consumed += rest.len() as u64;
+        } else {
+            self.no_room(connection);
+        }
+    }
+
+    /// Input could not be stored. It cannot be given back to the kernel either, so the connection
+    /// ends, with a word that tells it to come back.
+    pub fn no_room(&mut self, connection: &mut Connection) {
+        if connection.state == shm_table::State::Handshake {
+            self.finish(connection);
+        } else if connection.closing() {
+            connection.set(Flag::Curt, true);
+        } else {
+            let words = Words::Error(
+                ErrorCode::Overloaded,
+                "the server has no room for this message",
+            );
+            self.close_curtly(connection, CloseCode::TRY_AGAIN, words);
+        }
+    }
+
+    /// True if the client has left more than half an outbox of ours unread, even after one more
+    /// attempt to write. It is not read from then until it has caught up: a client that never reads
+    /// its own answers must not grow without bound.
+    fn reads_too_little(&mut self, connection: &mut Connection) -> bool {
+        if connection.closing() || !self.is_half_full(connection) {
+            return false;
+        }
+        if !self.seats.has(connection.handle.row, Hint::Blocked) {
+            self.flush(connection);
+        }
+        !connection.closing() && self.is_half_full(connection)
+    }
+
+    /// True while more than half the session's outbox is in use.
+    pub fn is_half_full(&self, connection: &Connection) -> bool {
+        self.hands.outbox_bytes(connection.handle) > self.settings.limits.outbox_bytes / 2
+    }
+
+    /// The peer has ended its direction, so the connection is over. What is written already but not
+    /// sent gets one more chance: `echo … | nc` ends its input before it reads the answer.
+    fn end_of_input(&mut self, connection: &mut Connection) {
+        if connection.transport == shm_table::Transport::Tcp {
+            self.flush(connection);
+        }
+        self.finish(connection);
+    }
+}

@@ -1,0 +1,160 @@
+//! The connections a worker holds: taking them over from the master and giving them up.
+//!
+//! This is all the private memory a connection has: its descriptor and a byte of hints, none of
+//! which is a fact about the session.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use role::Seat;
+use shm_table::{RowHandle, State, Transport};
+use tracing::debug;
+
+use crate::connection::Connection;
+use crate::work::Work;
+
+/// Hints that only this process needs; a new owner of the row starts without any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Hint {
+    /// The last write was short: wait for room before the next.
+    Blocked = 1,
+    /// The row is in the list of those to read again.
+    Again = 2,
+    /// The peer has ended its stream: read until the end is seen.
+    HungUp = 4,
+    /// The connection has failed: nothing can be written any more, only the end is to be found.
+    Failed = 8,
+}
+
+/// Descriptor and hints by row.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    sockets: Vec<Option<OwnedFd>>,
+    hints: Vec<u8>,
+    taken: usize,
+}
+
+impl Seats {
+    /// The socket of a connection.
+    pub fn socket(&self, row: u32) -> Option<&OwnedFd> {
+        self.sockets.get(row as usize)?.as_ref()
+    }
+
+    /// Connections held.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    pub fn has(&self, row: u32, hint: Hint) -> bool {
+        self.hints
+            .get(row as usize)
+            .is_some_and(|hints| hints & hint as u8 != 0)
+    }
+
+    /// Sets or clears a hint; tells whether it was set before.
+    pub fn set(&mut self, row: u32, hint: Hint, on: bool) -> bool {
+        let Some(hints) = self.hints.get_mut(row as usize) else {
+            return false;
+        };
+        let before = *hints & hint as u8 != 0;
+        *hints = if on {
+            *hints | hint as u8
+        } else {
+            *hints & !(hint as u8)
+        };
+        before
+    }
+
+    fn put(&mut self, row: u32, socket: OwnedFd) {
+        let index = row as usize;
+        if index >= self.sockets.len() {
+            self.sockets.resize_with(index + 1, || None);
+            self.hints.resize(index + 1, 0);
+        }
+        self.hints[index] = 0;
+        if self.sockets[index].replace(socket).is_none() {
+            self.taken += 1;
+        }
+    }
+
+    fn remove(&mut self, row: u32) -> Option<OwnedFd> {
+        let socket = self.sockets.get_mut(row as usize)?.take()?;
+        self.taken -= 1;
+        Some(socket)
+    }
+}
+
+impl Work<'_> {
+    /// Takes over what the master handed out. A seat without a descriptor (the kernel drops them
+    /// when the descriptor table is full) is given back at once.
+    pub fn take_seats(&mut self, seats: Vec<Seat>, descriptors: Vec<OwnedFd>) {
+        let mut descriptors = descriptors.into_iter();
+        for seat in seats {
+            self.take_seat(seat, descriptors.next());
+        }
+    }
+
+    fn take_seat(&mut self, seat: Seat, socket: Option<OwnedFd>) {
+        let handle = RowHandle {
+            row: seat.row,
+            generation: seat.generation,
+        };
+        let state = match self.hands.transport(handle) {
+            Some(Transport::WebSocket) => State::Handshake,
+            _ => State::Connected,
+        };
+        let number = socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        if self.hands.take(handle, state, number).is_err() {
+            // The row has gone on to another life or another worker; the descriptor is a leftover.
+            debug!(
+                row = seat.row,
+                generation = seat.generation,
+                "a seat came too late"
+            );
+            return;
+        }
+        let Some(socket) = socket else {
+            debug!(row = seat.row, "a seat came without its descriptor");
+            self.give_up(handle);
+            return;
+        };
+        let watched = self.poller.add(&socket, seat.row);
+        self.seats.put(seat.row, socket);
+        let Some(mut connection) = self.connection(seat.row) else {
+            return;
+        };
+        if let Err(error) = watched {
+            debug!(row = seat.row, %error, "cannot watch a socket");
+            self.finish(&mut connection);
+            return;
+        }
+        if connection.transport == Transport::Tcp {
+            self.greet(&mut connection);
+        }
+        if self.draining {
+            self.send_away(&mut connection);
+        }
+        self.commit(&connection);
+    }
+
+    /// The connection is over: its row, its descriptor and its place in the vault go back.
+    pub fn finish(&mut self, connection: &mut Connection) {
+        if connection.gone {
+            return;
+        }
+        connection.gone = true;
+        if let Some(socket) = self.seats.remove(connection.handle.row) {
+            self.poller.remove(&socket);
+            crate::socket::end(&socket);
+        }
+        self.give_up(connection.handle);
+    }
+
+    fn give_up(&mut self, handle: RowHandle) {
+        self.hands.finish(handle);
+        self.finished.push(Seat {
+            row: handle.row,
+            generation: handle.generation,
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! Frames, taken one after another from the input: messages to the protocol or back to the echo,
+//! pieces to the receive buffer, control frames answered.
+
+use protocol::code::CloseCode;
+use protocol::ws::{Event, Kind, Opcode};
+use shm_table::State;
+
+use crate::closing::Words;
+use crate::command;
+use crate::connection::{Connection, Flag};
+use crate::reading::{Cursor, Step};
+use crate::work::Work;
+
+impl Work<'_> {
+    /// Takes one event of the frame decoder from the input and acts on it.
+    pub fn next_frame(
+        &mut self,
+        connection: &mut Connection,
+        input: &mut [u8],
+        cursor: &mut Cursor,
+    ) -> Step {
+        let Some(rest) = input.get_mut(cursor.at..) else {
+            return Step::NeedMore;
+        };
+        let message_bytes_max = self.settings.limits.message_bytes as usize;
+        let mut decoder = connection.decoder();
+        let before = connection.assembled();
+        let (used, event) = decoder.next(rest, message_bytes_max);
+        if used > 0 {
+            cursor.advance(self, connection, used);
+        }
+        connection.set_decoder(&decoder);
+        match event {
+            Event::NeedMore { .. } => return Step::NeedMore,
+            Event::Message { kind, payload } => self.framed_message(connection, kind, payload),
+            Event::Piece { payload, end: None } => self.piece(connection, payload),
+            Event::Piece {
+                payload,
+                end: Some(kind),
+            } => {
+                self.last_piece(connection, kind, payload, before);
+            }
+            Event::Ping(payload) => {
+                connection.alive = true;
+                if connection.state != State::Closing {
+                    self.send_frame(connection, Opcode::Pong, payload);
+                }
+            }
+            Event::Pong(_) => connection.alive = true,
+            Event::Close { code, .. } => self.peer_closed(connection, code),
+            Event::Violation { code, sentence } => {
+                tracing::debug!(row = connection.handle.row, %code, sentence, "broken frame");
+                self.close_curtly(connection, code, Words::Broken(sentence));
+            }
+        }
+        self.commit(connection);
+        Step::Again
+    }
+
+    /// Part of a message whose end has not come.
+    fn piece(&mut self, connection: &mut Connection, payload: &[u8]) {
+        if connection.state == State::Closing {
+            return;
+        }
+        if connection.has(Flag::Echo) {
+            connection.alive = true;
+        }
+        if self
+            .hands
+            .receive_append(&mut connection.stream, payload)
+            .is_err()
+        {
+            self.no_room(connection);
+        }
+    }
+
+    /// The end of a message of which `before` bytes are in the receive buffer.
+    fn last_piece(
+        &mut self,
+        connection: &mut Connection,
+        kind: Kind,
+        payload: &mut [u8],
+        before: u32,
+    ) {
+        if before == 0 || connection.state == State::Closing {
+            self.framed_message(connection, kind, payload);
+            return;
+        }
+        let mut whole = self.lend_bytes();
+        self.hands.receive_read(&connection.stream, 0, &mut whole);
+        whole.extend_from_slice(payload);
+        self.hands.receive_truncate(&mut connection.stream, 0);
+        self.framed_message(connection, kind, &whole);
+        self.return_bytes(whole);
+    }
+
+    /// A whole message, wherever it lies.
+    fn framed_message(&mut self, connection: &mut Connection, kind: Kind, payload: &[u8]) {
+        connection.alive = true;
+        if connection.state == State::Closing {
+            return;
+        }
+        let echo = connection.has(Flag::Echo);
+        match (kind, protocol::text(payload)) {
+            (Kind::Binary, _) if !echo => {
+                self.close(connection, CloseCode::UNSUPPORTED, Words::None);
+            }
+            (Kind::Text, Err(code)) => self.close_curtly(connection, code, Words::None),
+            (Kind::Text, Ok(text)) if !echo => command::handle(self, connection, text),
+            _ => self.send_frame(connection, kind.into(), payload),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a worker works with: the table through its hands, its sockets, the settings, the time.
+//!
+//! Every other file adds methods for its own subject.
+
+use std::rc::Rc;
+
+use config::Config;
+use role::Seat;
+use shm_table::{Hands, RowHandle, Table};
+
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::poller::Poller;
+use crate::seats::Seats;
+
+/// All that is at hand. Of the fields, only `hands` reaches the sessions; the rest is private to
+/// this process and may be lost with it.
+pub(crate) struct Work<'t> {
+    pub table: &'t Table,
+    pub hands: Hands<'t>,
+    pub settings: Config,
+    pub seats: Seats,
+    pub poller: Rc<Poller>,
+    pub clock: Clock,
+    /// Connections given back and not yet reported to the master.
+    pub finished: Vec<Seat>,
+    /// Rows whose sockets had more than one read could take: each is read once more next turn.
+    pub again: Vec<u32>,
+    /// The server ends: newcomers are sent away.
+    pub draining: bool,
+    pub spare: Spare,
+}
+
+/// Buffers that are used again and again, each by one function at a time, which takes it and puts
+/// it back. Only their capacity lasts.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    /// A message put together from pieces, or kept input on its way to the read window.
+    pub bytes: Vec<u8>,
+    /// Recipients of a message.
+    pub handles: Vec<RowHandle>,
+}
+
+/// A buffer that grew past this for one large message is not kept.
+pub(crate) const SPARE_BYTES_MAX: usize = 1 << 20;
+
+impl<'t> Work<'t> {
+    pub fn new(table: &'t Table, hands: Hands<'t>, settings: Config, poller: Rc<Poller>) -> Self {
+        Work {
+            table,
+            hands,
+            settings,
+            seats: Seats::default(),
+            poller,
+            clock: Clock::now(table.now_ms()),
+            finished: Vec::new(),
+            again: Vec::new(),
+            draining: false,
+            spare: Spare::default(),
+        }
+    }
+
+    /// Loads the connection in a row; `None` if the row is not ours (any more).
+    pub fn connection(&self, row: u32) -> Option<Connection> {
+        self.seats.socket(row)?;
+        let handle = self.hands.own_handle(row)?;
+        Some(Connection {
+            handle,
+            transport: self.hands.transport(handle)?,
+            state: self.hands.state(handle)?,
+            stream: self.hands.stream(handle)?,
+            gone: false,
+            alive: false,
+        })
+    }
+
+    /// Publishes where the connection stands.
+    pub fn commit(&mut self, connection: &Connection) {
+        if !connection.gone {
+            self.hands.commit(connection.handle, &connection.stream);
+        }
+    }
+
+    /// The client is alive: its heartbeat deadline moves on, and so does "last seen".
+    pub fn sign_of_life(&self, connection: &Connection) {
+        self.hands.touch(connection.handle, self.clock.unix_ms);
+        if connection.heartbeats() {
+            let deadline = self.clock.after(self.settings.limits.heartbeat_timeout_ms);
+            self.hands.set_deadline(connection.handle, deadline);
+        }
+    }
+
+    /// Lends the byte buffer, empty.
+    pub fn lend_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.spare.bytes);
+        bytes.clear();
+        bytes
+    }
+
+    /// Takes the byte buffer back.
+    pub fn return_bytes(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() <= SPARE_BYTES_MAX {
+            self.spare.bytes = bytes;
+        }
+    }
+
+    /// Lends the list of recipients, empty.
+    pub fn lend_handles(&mut self) -> Vec<RowHandle> {
+        let mut handles = std::mem::take(&mut self.spare.handles);
+        handles.clear();
+        handles
+    }
+
+    /// Takes the list of recipients back.
+    pub fn return_handles(&mut self, handles: Vec<RowHandle>) {
+        self.spare.handles = handles;
+    }
+}
