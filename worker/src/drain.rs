@@ -1,0 +1,43 @@
+//! The end of the server: everyone is told, gets what is queued for them, and is let go.
+
+use protocol::code::CloseCode;
+use protocol::reply;
+use shm_table::State;
+
+use crate::closing::Words;
+use crate::connection::{Connection, Flag};
+use crate::work::Work;
+
+impl Work<'_> {
+    /// Announces the end to every connection of this worker and begins to close them.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        let rows: Vec<u32> = self.hands.own_rows().map(|handle| handle.row).collect();
+        for row in rows {
+            if let Some(mut connection) = self.connection(row) {
+                self.send_away(&mut connection);
+            }
+        }
+    }
+
+    /// Tells one connection that the server ends, and closes it.
+    pub fn send_away(&mut self, connection: &mut Connection) {
+        if connection.closing() {
+            return;
+        }
+        if connection.state == State::Handshake {
+            self.refuse_newcomer(connection);
+            return;
+        }
+        if !connection.has(Flag::Echo) {
+            let sentence = CloseCode::GOING_AWAY.reason();
+            self.answer(connection, |w| reply::notice(w, "shutdown", sentence));
+        }
+        self.close(connection, CloseCode::GOING_AWAY, Words::None);
+    }
+
+    /// True once a draining worker has nothing left to do.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.seats.taken() == 0 && self.finished.is_empty()
+    }
+}

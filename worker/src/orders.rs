@@ -1,0 +1,65 @@
+//! Orders: what other processes, or other sessions, want done with a session of ours.
+
+use protocol::code::CloseCode;
+use shm_table::{Order, State};
+
+use crate::connection::Connection;
+use crate::work::Work;
+
+impl Work<'_> {
+    /// Takes the orders of a row and carries them out.
+    pub fn obey(&mut self, connection: &mut Connection) {
+        let orders = self.hands.take_orders(connection.handle);
+        if orders.is_empty() {
+            return;
+        }
+        if orders.has(Order::SLOW) {
+            self.drop_slow(connection);
+        }
+        if orders.has(Order::REPLACED) {
+            self.kick(connection, CloseCode::REPLACED);
+        }
+        if orders.has(Order::KICKED) {
+            self.kick(connection, CloseCode::KICKED);
+        }
+        if orders.has(Order::SHUTDOWN) {
+            self.send_away(connection);
+        }
+        if orders.has(Order::DEADLINE) {
+            self.deadline_passed(connection);
+        }
+    }
+
+    /// A slow consumer: what it has not read it will not get, except the message that is half
+    /// written already, and the reason.
+    fn drop_slow(&mut self, connection: &mut Connection) {
+        if connection.closing() || connection.state == State::Handshake {
+            return;
+        }
+        self.hands
+            .discard_output(connection.handle, &mut connection.stream);
+        self.kick(connection, CloseCode::SLOW_CONSUMER);
+    }
+
+    /// Which deadline it was follows from the state. The timer takes a deadline away when it orders;
+    /// if there is one, a sign of life has come since, or the session is in another state.
+    fn deadline_passed(&mut self, connection: &mut Connection) {
+        if connection.gone {
+            return;
+        }
+        if self.hands.deadline(connection.handle) > self.table.now_ms() {
+            return;
+        }
+        match connection.state {
+            State::Handshake if connection.stream.received_len > 0 => self.refuse_late(connection),
+            State::Connected if !connection.heartbeats() => {
+                self.kick(connection, CloseCode::LOGIN_TIMEOUT);
+            }
+            State::Connected | State::LoggedIn => {
+                self.kick(connection, CloseCode::HEARTBEAT_TIMEOUT);
+            }
+            // Said nothing at all, or does not let go.
+            _ => self.finish(connection),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Bytes out: answers into the connection's own outbox, and outboxes to the sockets.
+//!
+//! Everything a client gets passes through its outbox, so that its order is the order of handling
+//! and a successor of this process would go on at the very byte.
+
+use std::io::{self, ErrorKind, Write};
+
+use protocol::code::{CloseCode, ErrorCode};
+use protocol::reply;
+use protocol::ws::{self, Opcode};
+use shm_table::{Counter, Envelope, Full, Message, Output, RowHandle, State, Urgency};
+
+use crate::connection::{Connection, Flag};
+use crate::seats::Hint;
+use crate::work::Work;
+
+/// What goes around a text message: a frame header for WebSocket, a line end for TCP.
+pub(crate) fn text_envelope(bytes: usize) -> Envelope {
+    let header = ws::header(Opcode::Text, bytes);
+    Envelope {
+        prefix: header.bytes,
+        prefix_len: header.len,
+        newline: true,
+    }
+}
+
+/// Bytes that go to one WebSocket connection just as they are.
+fn no_envelope(_bytes: usize) -> Envelope {
+    Envelope {
+        prefix: [0; 10],
+        prefix_len: 0,
+        newline: false,
+    }
+}
+
+impl Work<'_> {
+    /// Encodes a text message for any number of recipients. [`Full`] is for the caller to tell.
+    pub fn encode(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Message, Full> {
+        self.hands.compose(Urgency::Message, write, text_envelope)
+    }
+
+    /// Puts a message for others into their outboxes, and says into how many. `None`: there is no
+    /// room, and it is in none.
+    pub fn deliver(&mut self, message: Message, to: &[RowHandle]) -> Option<usize> {
+        self.hands
+            .deliver(message, to, Urgency::Message)
+            .ok()
+            .map(|reached| reached as usize)
+    }
+
+    /// Answers the client with a text message. An answer may use the arena's reserve; without room
+    /// even there the session cannot go on truthfully and ends.
+    pub fn answer(
+        &mut self,
+        connection: &mut Connection,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) {
+        let message = self.hands.compose(Urgency::Answer, write, text_envelope);
+        self.queue(connection, message);
+    }
+
+    /// Answers a request with an error; `id` is the request's own.
+    pub fn refuse(
+        &mut self,
+        connection: &mut Connection,
+        code: ErrorCode,
+        sentence: &str,
+        id: Option<&str>,
+    ) {
+        self.hands.count(Counter::Refused, 1);
+        self.answer(connection, |w| reply::error(w, code, sentence, id, None));
+    }
+
+    /// Sends `open`, the first message on every connection.
+    pub fn greet(&mut self, connection: &mut Connection) {
+        let session = self.hands.session_id(connection.handle);
+        let login_timeout_ms = u64::from(self.settings.limits.login_timeout_ms);
+        let heartbeat_ms = u64::from(self.settings.limits.heartbeat_timeout_ms);
+        // The name is copied so that the message can be written while the hands are in use.
+        let node = std::mem::take(&mut self.settings.server.node);
+        self.answer(connection, |w| {
+            reply::open(w, &session, &node, login_timeout_ms, heartbeat_ms)
+        });
+        self.settings.server.node = node;
+    }
+
+    /// Sends a frame of any kind to a WebSocket client.
+    pub fn send_frame(&mut self, connection: &mut Connection, opcode: Opcode, payload: &[u8]) {
+        let message = self.hands.compose(
+            Urgency::Answer,
+            |w| w.write_all(payload),
+            |bytes| {
+                let header = ws::header(opcode, bytes);
+                Envelope {
+                    prefix: header.bytes,
+                    prefix_len: header.len,
+                    newline: false,
+                }
+            },
+        );
+        self.queue(connection, message);
+    }
+
+    /// Queues bytes that are no message: an HTTP answer. False without room.
+    #[must_use]
+    pub fn send_raw(
+        &mut self,
+        connection: &mut Connection,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> bool {
+        let message = self.hands.compose(Urgency::Answer, write, no_envelope);
+        message
+            .and_then(|message| self.hands.deliver_closing(message, connection.handle))
+            .is_ok()
+    }
+
+    /// Queues a message for the connection's own client, its outbox limit notwithstanding: the
+    /// client is not read from when its outbox is more than half full, which bounds its answers.
+    pub fn queue(&mut self, connection: &mut Connection, message: Result<Message, Full>) {
+        if connection.gone {
+            return;
+        }
+        let queued =
+            message.and_then(|message| self.hands.deliver_closing(message, connection.handle));
+        if queued.is_err() {
+            self.abandon(connection);
+        }
+    }
+
+    /// Ends a session for which there is no room to say anything more. If nothing is under way, a
+    /// Close frame still fits into the socket directly.
+    fn abandon(&mut self, connection: &mut Connection) {
+        tracing::debug!(row = connection.handle.row, "no room for an answer");
+        self.hands.count(Counter::Kicked, 1);
+        if connection.is_framed() && !self.hands.has_output(connection.handle, &connection.stream) {
+            let mut frame = Vec::with_capacity(ws::CONTROL_BYTES_MAX);
+            let code = CloseCode::TRY_AGAIN;
+            let written = ws::close_frame(&mut frame, code, code.reason());
+            if let (Ok(()), Some(socket)) = (written, self.seats.socket(connection.handle.row)) {
+                let _ = crate::socket::write(socket, &[io::IoSlice::new(&frame)]);
+            }
+        }
+        self.finish(connection);
+    }
+
+    /// Serves the rows of this worker that have something to write or an order, each once.
+    pub fn serve_ready(&mut self) {
+        while let Some(handle) = self.hands.next_ready() {
+            let Some(mut connection) = self.connection(handle.row) else {
+                continue;
+            };
+            self.obey(&mut connection);
+            if !connection.gone && !self.seats.has(handle.row, Hint::Blocked) {
+                self.flush(&mut connection);
+            }
+        }
+    }
+
+    /// The socket has room again.
+    pub fn writable(&mut self, row: u32) {
+        if self.seats.set(row, Hint::Blocked, false)
+            && let Some(mut connection) = self.connection(row)
+        {
+            self.flush(&mut connection);
+        }
+    }
+
+    /// Writes what is queued, as far as the socket takes it, straight from the arena.
+    pub fn flush(&mut self, connection: &mut Connection) {
+        let row = connection.handle.row;
+        loop {
+            let Some(socket) = self.seats.socket(row) else {
+                return;
+            };
+            let write = |parts: &[io::IoSlice<'_>]| crate::socket::write(socket, parts);
+            let result = self
+                .hands
+                .write_output(connection.handle, &mut connection.stream, write);
+            match result {
+                Ok(Output::Drained) => {
+                    self.drained(connection);
+                    break;
+                }
+                Ok(Output::Blocked) => {
+                    self.seats.set(row, Hint::Blocked, true);
+                    break;
+                }
+                Ok(Output::More) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.seats.set(row, Hint::Blocked, true);
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.finish(connection);
+                    return;
+                }
+            }
+        }
+        self.resume(connection);
+    }
+
+    /// Nothing is left to write.
+    fn drained(&mut self, connection: &mut Connection) {
+        if connection.state == State::Closing {
+            self.farewell_sent(connection);
+        }
+    }
+
+    /// Reads again from a client that has caught up with what it was sent.
+    fn resume(&mut self, connection: &mut Connection) {
+        if !connection.gone && connection.has(Flag::Paused) && !self.is_half_full(connection) {
+            connection.set(Flag::Paused, false);
+            self.commit(connection);
+            self.read_again(connection.handle.row);
+        }
+    }
+}
