@@ -1,0 +1,137 @@
+//! `who`: which users are there, with what devices, or when they were last seen.
+
+use protocol::code::ErrorCode;
+use protocol::reply::{self, Device, PresenceUser};
+use shm_table::{Name, RowHandle};
+
+use crate::connection::Connection;
+use crate::work::Work;
+
+/// Devices told of one user. A user with more sessions than this is not a person with devices.
+const DEVICES_MAX: usize = 32;
+
+/// Answers for the users named, each once, in the order they were named.
+pub(super) fn users(
+    work: &mut Work<'_>,
+    connection: &mut Connection,
+    names: &[std::borrow::Cow<'_, str>],
+    id: Option<&str>,
+) {
+    let mut seen = std::collections::HashSet::new();
+    let names = names
+        .iter()
+        .map(|name| &**name)
+        .filter(|name| seen.insert(*name))
+        .collect();
+    answer(work, connection, None, names, id);
+}
+
+/// Answers for the users in a group, by name.
+pub(super) fn group(
+    work: &mut Work<'_>,
+    connection: &mut Connection,
+    group: &str,
+    id: Option<&str>,
+) {
+    let mut members = work.lend_handles();
+    let exists = work.hands.members_of(group, &mut members);
+    let users: Vec<Name> = members
+        .iter()
+        .filter_map(|member| work.hands.user_name(*member))
+        .collect();
+    work.return_handles(members);
+    if !exists {
+        work.refuse(
+            connection,
+            ErrorCode::UnknownGroup,
+            "there is no such group",
+            id,
+        );
+        return;
+    }
+    let mut names: Vec<&str> = users.iter().map(|name| &**name).collect();
+    names.sort_unstable();
+    names.dedup();
+    answer(work, connection, Some(group), names, id);
+}
+
+/// One user, looked up.
+struct Found<'n> {
+    name: &'n str,
+    devices: std::ops::Range<usize>,
+    online: bool,
+    last_seen_ms: Option<u64>,
+}
+
+fn answer(
+    work: &mut Work<'_>,
+    connection: &mut Connection,
+    group: Option<&str>,
+    mut names: Vec<&str>,
+    id: Option<&str>,
+) {
+    let told = names
+        .len()
+        .min(work.settings.limits.presence_users as usize);
+    let more = u32::try_from(names.len() - told).unwrap_or(u32::MAX);
+    names.truncate(told);
+
+    let mut sessions = work.lend_handles();
+    let mut identities = Vec::new();
+    let mut found = Vec::with_capacity(told);
+    for name in names {
+        sessions.clear();
+        work.hands.sessions_of(name, &mut sessions);
+        let from = identities.len();
+        let known = sessions
+            .iter()
+            .filter_map(|session| identity(work, *session));
+        identities.extend(known.take(DEVICES_MAX));
+        found.push(Found {
+            name,
+            devices: from..identities.len(),
+            online: !sessions.is_empty(),
+            last_seen_ms: work.hands.last_seen(name),
+        });
+    }
+    work.return_handles(sessions);
+
+    let devices: Vec<Device<'_>> = identities
+        .iter()
+        .map(|(id, model)| Device {
+            id: given(id),
+            model: given(model),
+        })
+        .collect();
+    let node = std::mem::take(&mut work.settings.server.node);
+    let hosts = [node.as_str()];
+    let users = found.iter().map(|user| PresenceUser {
+        name: user.name,
+        online: user.online,
+        devices: devices.get(user.devices.clone()).unwrap_or_default(),
+        hosts: if user.online { &hosts } else { &[] },
+        last_seen_ms: user.last_seen_ms,
+    });
+    let message = work.encode(|w| reply::presence(w, group, users, more));
+    work.settings.server.node = node;
+    match message {
+        Ok(message) => work.queue(connection, Ok(message)),
+        Err(_) => {
+            let sentence = "the server has no room for this answer now";
+            work.refuse(connection, ErrorCode::Overloaded, sentence, id);
+        }
+    }
+}
+
+/// Device id and model of a session.
+fn identity(work: &Work<'_>, session: RowHandle) -> Option<(Name, Name)> {
+    Some((
+        work.hands.device_id(session)?,
+        work.hands.device_model(session)?,
+    ))
+}
+
+/// What the client gave, if it gave anything.
+fn given(name: &Name) -> Option<&str> {
+    (!name.is_empty()).then_some(&**name)
+}

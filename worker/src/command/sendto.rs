@@ -1,0 +1,93 @@
+//! `sendto`: to every session of a user, and to the sender's other sessions.
+
+use protocol::code::ErrorCode;
+use protocol::reply::{self, MessageParts, Status, To};
+use protocol::request::Send;
+use shm_table::RowHandle;
+
+use super::message_id::MessageId;
+use crate::connection::Connection;
+use crate::work::Work;
+
+pub(super) fn sendto(
+    work: &mut Work<'_>,
+    connection: &mut Connection,
+    send: &Send<'_>,
+    id: Option<&str>,
+) {
+    let Some(from) = work.hands.user_name(connection.handle) else {
+        return;
+    };
+    let message_id = MessageId::of(work, connection);
+    let mut recipients = work.lend_handles();
+    work.hands.sessions_of(&send.to, &mut recipients);
+    let addressed = recipients.len();
+    if *from != *send.to {
+        work.hands.sessions_of(&from, &mut recipients);
+        recipients.retain(|handle| *handle != connection.handle);
+    }
+    let gets_it_back = id.is_none() && !send.quiet;
+    if gets_it_back && !recipients.contains(&connection.handle) {
+        recipients.push(connection.handle);
+    }
+    let parts = MessageParts {
+        id: &message_id,
+        from: &from,
+        to: To::User(&send.to),
+        content: send.content,
+        time_ms: work.clock.unix_ms,
+    };
+    let status = work.send(&parts, &recipients, addressed);
+    work.return_handles(recipients);
+    work.acknowledge(connection, &message_id, status, send.quiet, id);
+}
+
+impl Work<'_> {
+    /// Sends a message to `recipients`, of whom the first `addressed` are those it is for, and tells
+    /// what became of it. `None`: there was no room, and nobody has it.
+    pub(super) fn send(
+        &mut self,
+        parts: &MessageParts<'_>,
+        recipients: &[RowHandle],
+        addressed: usize,
+    ) -> Option<Status> {
+        if recipients.is_empty() {
+            return Some(Status::Offline);
+        }
+        let message = self.encode(|w| reply::message(w, parts)).ok()?;
+        let reached = self.deliver(message, recipients)?;
+        // A slow or closing session does not count. Which of several was passed over is not known;
+        // the sender is told "delivered" only if one of the addressed has it for certain.
+        let others = recipients.len() - addressed;
+        Some(if reached > others {
+            Status::Delivered
+        } else {
+            Status::Offline
+        })
+    }
+
+    /// Tells the sender what became of its message: an `ack` if it asked for one, or if it did not
+    /// want to hear unless something went wrong and something did.
+    pub(super) fn acknowledge(
+        &mut self,
+        connection: &mut Connection,
+        message_id: &MessageId,
+        status: Option<Status>,
+        quiet: bool,
+        id: Option<&str>,
+    ) {
+        let Some(status) = status else {
+            let sentence = "the server has no room for this message now";
+            self.refuse(connection, ErrorCode::Overloaded, sentence, id);
+            return;
+        };
+        let wanted = if quiet {
+            status == Status::Offline
+        } else {
+            id.is_some()
+        };
+        if wanted {
+            self.answer(connection, |w| reply::ack(w, id, message_id, status));
+        }
+    }
+}
