@@ -1,1 +1,39 @@
-//! (in the making)
+//! A worker: it reads, parses, answers and writes the sockets it was handed.
+//!
+//! It keeps nothing about a session that could not be rebuilt from its row. Private memory per
+//! connection is a descriptor and one byte of hints; where the connection stands in its two byte
+//! streams, what is half received and what is not yet written lie in the table.
+//!
+//! The files follow the life of a message: [`run`] turns, [`seats`] takes over connections,
+//! [`reading`] moves bytes in, [`handshake`], [`websocket`] and [`lines`] find messages in them,
+//! [`command`] has a file per request, [`output`] moves bytes out, [`closing`] says goodbye.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod closing;
+mod command;
+mod connection;
+mod drain;
+mod error;
+mod handshake;
+mod inbox;
+mod lines;
+mod orders;
+mod output;
+mod page;
+mod poller;
+mod rate;
+mod reading;
+mod run;
+mod seats;
+mod socket;
+mod wake;
+mod websocket;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use run::run;

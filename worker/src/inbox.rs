@@ -1,0 +1,44 @@
+//! The channel to the master: what it asks for, and what it is told.
+
+use role::{Channel, ChannelError, ToMaster, ToRole, logging};
+use shm_table::HandsSettings;
+
+use crate::work::Work;
+
+impl Work<'_> {
+    /// Does everything the master has asked for since the last time. Only between turns: the master
+    /// may stop the process in here to repair the table.
+    pub fn hear(&mut self, channel: &Channel) -> Result<(), ChannelError> {
+        while let Some(received) = channel.receive()? {
+            match received.message {
+                ToRole::Seats(seats) => self.take_seats(seats, received.descriptors),
+                ToRole::Settings(settings) => {
+                    logging::set_level(settings.server.log_level);
+                    self.hands.set_settings(HandsSettings {
+                        outbox_bytes: settings.limits.outbox_bytes,
+                    });
+                    self.settings = *settings;
+                }
+                ToRole::Drain => self.drain(),
+                ToRole::ReopenLog => logging::reopen(),
+                // The first message is long past; pauses are served by the channel itself.
+                ToRole::Hello(_) | ToRole::Pause | ToRole::Resume => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the master which connections are over.
+    pub fn report(&mut self, channel: &Channel) -> Result<(), ChannelError> {
+        if self.finished.is_empty() {
+            return Ok(());
+        }
+        let report = ToMaster::Finished(std::mem::take(&mut self.finished));
+        channel.send(&report)?;
+        if let ToMaster::Finished(mut seats) = report {
+            seats.clear();
+            self.finished = seats;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! The turns of a worker: read what is ready, handle it, write what came of it, ring, sleep.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use role::{Start, ToMaster};
+use shm_table::{Counter, HandsSettings, ProcessId, ReadWindow, Table};
+use tokio::runtime::Builder;
+use tracing::info;
+
+use crate::error::Error;
+use crate::poller::{Event, Poller};
+use crate::reading::{HEADROOM, READ_BYTES_MAX};
+use crate::seats::Hint;
+use crate::wake::{Wake, Woken};
+use crate::work::Work;
+
+/// Input handled before output is written, within one turn. A recipient who keeps up must not pass
+/// its outbox limit only because we read from many senders before we write.
+const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// What a window must hold at least: what is kept of a paused connection, and more.
+const WINDOW_BYTES_MIN: usize = 2 * (HEADROOM + READ_BYTES_MAX);
+
+/// Works until the master asks for the end: `Ok` then, and no connection is left. To be called on
+/// the main thread of a process that [`role::start`] has prepared.
+///
+/// # Errors
+/// See [`Error`]; the process should end, and the master recovers what it held.
+pub fn run(start: Start) -> Result<(), Error> {
+    let table = Table::attach(&start.segment)?;
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(Error::system("start the runtime"))?;
+    runtime.block_on(serve(&table, start))
+}
+
+async fn serve(table: &Table, start: Start) -> Result<(), Error> {
+    let Start {
+        channel,
+        slot,
+        incarnation,
+        settings,
+        doorbells,
+        ..
+    } = start;
+    let me = ProcessId { slot, incarnation };
+    let mut window = table
+        .read_window(me)
+        .filter(|window| window.len() >= WINDOW_BYTES_MIN)
+        .ok_or(Error::Window { slot })?;
+    let poller = Rc::new(Poller::new().map_err(Error::system("create an epoll instance"))?);
+    let doorbell = doorbells
+        .get(usize::from(slot))
+        .ok_or_else(|| io::Error::other("the master sent none"))
+        .and_then(OwnedFd::try_clone)
+        .map_err(Error::system("use the doorbell"))?;
+    let mut wake = Wake::new(Rc::clone(&poller), Rc::clone(&channel), doorbell)
+        .map_err(Error::system("watch the worker's descriptors"))?;
+
+    // Set where messages may have been put aside by a pause in the middle of a turn.
+    let paused = Rc::new(Cell::new(false));
+    let pause_point = {
+        let (channel, paused) = (Rc::clone(&channel), Rc::clone(&paused));
+        Box::new(move || {
+            paused.set(true);
+            channel.pause_point();
+        })
+    };
+    let limits = HandsSettings {
+        outbox_bytes: settings.limits.outbox_bytes,
+    };
+    let mut work = Work::new(
+        table,
+        table.hands(me, limits, pause_point),
+        settings,
+        poller,
+    );
+    work.hands.ready();
+    channel.send(&ToMaster::Ready)?;
+    info!("ready");
+
+    let mut events = Vec::new();
+    let mut more = false;
+    let mut woken = Woken {
+        channel: true,
+        ..Woken::default()
+    };
+    loop {
+        work.begin_turn();
+        if woken.channel || paused.replace(false) {
+            work.hear(&channel)?;
+        }
+        if woken.sockets || more {
+            events.clear();
+            more = work
+                .poller
+                .take(&mut events)
+                .map_err(Error::system("use epoll"))?;
+        }
+        work.turn(&mut window, &mut events);
+        ring(&mut work, &doorbells);
+        work.report(&channel)?;
+        if work.is_drained() {
+            info!("drained");
+            return Ok(());
+        }
+        let idle = !more && work.again.is_empty() && work.hands.about_to_sleep();
+        let next = if idle {
+            wake.sleep().await
+        } else {
+            wake.glance().await
+        };
+        work.hands.awake();
+        woken = next.map_err(Error::system("sleep"))?;
+    }
+}
+
+/// Wakes the processes that slept while this turn made something ready for them.
+fn ring(work: &mut Work<'_>, doorbells: &[OwnedFd]) {
+    let mut slots = work.hands.doorbells_to_ring();
+    while slots != 0 {
+        let slot = slots.trailing_zeros() as usize;
+        slots &= slots - 1;
+        if let Some(doorbell) = doorbells.get(slot) {
+            role::ring(doorbell);
+        }
+    }
+}
+
+impl Work<'_> {
+    fn begin_turn(&mut self) {
+        self.clock = crate::clock::Clock::now(self.table.now_ms());
+        self.hands.heartbeat();
+        self.hands.count(Counter::Turns, 1);
+    }
+
+    /// Reads every socket that is ready, then writes every row that is.
+    pub fn turn(&mut self, window: &mut ReadWindow<'_>, events: &mut Vec<Event>) {
+        let mut input = Input { window, bytes: 0 };
+        for row in std::mem::take(&mut self.again) {
+            self.seats.set(row, Hint::Again, false);
+            input.read(self, row);
+        }
+        for event in events.drain(..) {
+            self.seats.set(event.row, Hint::HungUp, event.hung_up);
+            self.seats.set(event.row, Hint::Failed, event.failed);
+            if event.readable && !self.seats.has(event.row, Hint::Again) {
+                input.read(self, event.row);
+            }
+            if event.writable {
+                self.writable(event.row);
+            }
+        }
+        self.serve_ready();
+    }
+}
+
+/// The input of a turn, interrupted for output now and then.
+struct Input<'w, 't> {
+    window: &'w mut ReadWindow<'t>,
+    bytes: usize,
+}
+
+impl Input<'_, '_> {
+    fn read(&mut self, work: &mut Work<'_>, row: u32) {
+        self.bytes += work.read(self.window, row);
+        if self.bytes > INPUT_BYTES_MAX {
+            self.bytes = 0;
+            work.serve_ready();
+        }
+    }
+}
