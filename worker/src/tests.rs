@@ -1,0 +1,8 @@
+//! Workers at work in one process: a table in private memory, real sockets, turns by hand.
+
+mod closing;
+mod house;
+mod limits;
+mod messages;
+mod tcp;
+mod websocket;
