@@ -1,6 +1,7 @@
 //! RFC 6455's rules for what a client sends, one test each, every one of them also with the bytes
 //! coming one at a time; then any frames at any cuts.
 
+mod closing;
 mod cuts;
 mod rules;
 mod sending;
@@ -137,4 +138,16 @@ fn frames(frames: &[(u8, &[u8])]) -> Vec<u8> {
         .iter()
         .flat_map(|(first, payload)| client_frame(*first, payload))
         .collect()
+}
+
+/// That `bytes` end in a violation with `code`, after which not even a sound frame is seen.
+#[track_caller]
+fn breaks(bytes: &[u8], code: u16) {
+    let mut bytes = bytes.to_vec();
+    bytes.extend(client_frame(FIN | TEXT, b"after"));
+    let seen = seen(&bytes, 100_000);
+    match seen.as_slice() {
+        [Seen::Violation(found, _)] => assert_eq!(*found, code),
+        other => panic!("{other:?}"),
+    }
 }

@@ -6,18 +6,6 @@ fn text(payload: &[u8]) -> Seen {
     Seen::Message(Kind::Text, payload.to_vec())
 }
 
-/// That `bytes` end in a violation with `code`, after which not even a sound frame is seen.
-#[track_caller]
-fn breaks(bytes: &[u8], code: u16) {
-    let mut bytes = bytes.to_vec();
-    bytes.extend(client_frame(FIN | TEXT, b"after"));
-    let seen = seen(&bytes, 100_000);
-    match seen.as_slice() {
-        [Seen::Violation(found, _)] => assert_eq!(*found, code),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn the_example_of_the_rfc() {
     let mut bytes = [
@@ -260,58 +248,6 @@ fn a_lowered_limit_refuses_what_comes_next() {
     peer.read(&client_frame(TEXT, b"12345"), 5);
     peer.read(&client_frame(FIN | CONTINUE, b"6"), 2);
     assert!(matches!(peer.seen[..], [Seen::Violation(1009, _)]));
-}
-
-#[test]
-fn close_frames_have_no_code_or_a_whole_one() {
-    assert_eq!(
-        seen(&client_frame(FIN | CLOSE, b""), 9),
-        [Seen::Close(None, String::new())]
-    );
-    breaks(&client_frame(FIN | CLOSE, b"\x03"), 1002);
-    let bytes = client_frame(FIN | CLOSE, b"\x03\xe8");
-    assert_eq!(seen(&bytes, 9), [Seen::Close(Some(1000), String::new())]);
-    let bytes = client_frame(FIN | CLOSE, &[&[0x0f, 0xa1], "grüße".as_bytes()].concat());
-    assert_eq!(
-        seen(&bytes, 9),
-        [Seen::Close(Some(4001), "grüße".to_owned())]
-    );
-    let mut longest = vec![0x03, 0xe9];
-    longest.extend([b'z'; 123]);
-    assert_eq!(
-        seen(&client_frame(FIN | CLOSE, &longest), 0),
-        [Seen::Close(Some(1001), "z".repeat(123))]
-    );
-}
-
-#[test]
-fn close_codes_are_those_a_peer_may_send() {
-    for code in [1000u16, 1003, 1007, 1011, 1014, 3000, 4999] {
-        let bytes = client_frame(FIN | CLOSE, &code.to_be_bytes());
-        assert_eq!(seen(&bytes, 0), [Seen::Close(Some(code), String::new())]);
-    }
-    for code in [
-        0u16, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65_535,
-    ] {
-        breaks(&client_frame(FIN | CLOSE, &code.to_be_bytes()), 1002);
-    }
-}
-
-#[test]
-fn close_reasons_are_utf8() {
-    breaks(&client_frame(FIN | CLOSE, b"\x03\xe8\xff"), 1007);
-    breaks(&client_frame(FIN | CLOSE, b"\x03\xe8\xce\xba\xe1"), 1007);
-}
-
-#[test]
-fn nothing_is_seen_after_a_close() {
-    let bytes = frames(&[
-        (TEXT, b"half"),
-        (FIN | CLOSE, b""),
-        (FIN | CONTINUE, b"x"),
-        (7, b""),
-    ]);
-    assert_eq!(seen(&bytes, 9), [Seen::Close(None, String::new())]);
 }
 
 #[test]
