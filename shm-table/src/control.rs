@@ -1,6 +1,6 @@
 //! A control block per process: who sits in the slot, whether it is well, and what it has counted.
 
-use crate::handle::{ProcessId, Slot};
+use crate::handle::ProcessId;
 use crate::word::{Word32, Word64};
 
 /// What kind of process sits in a slot.
@@ -154,13 +154,5 @@ impl Control {
     pub fn holds(&self, process: ProcessId) -> bool {
         self.incarnation.peek() == u32::from(process.incarnation)
             && ProcessState::of(self.state.get()) != ProcessState::Ended
-    }
-
-    /// Who sits here now.
-    pub fn occupant(&self, slot: Slot) -> ProcessId {
-        ProcessId {
-            slot,
-            incarnation: self.incarnation.peek() as u16,
-        }
     }
 }

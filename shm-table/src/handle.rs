@@ -26,13 +26,11 @@ impl RowHandle {
 pub(crate) struct Link(pub u64);
 
 impl Link {
-    pub const NONE: Link = Link(0);
-
     pub fn to(index: u32, generation: u32) -> Self {
         Link(u64::from(generation) << 32 | u64::from(index + 1))
     }
 
-    /// Index and generation, or `None` for [`Link::NONE`].
+    /// Index and generation, or `None` for the word zero.
     pub fn target(self) -> Option<(usize, u32)> {
         let low = self.0 as u32;
         (low != 0).then(|| ((low - 1) as usize, (self.0 >> 32) as u32))

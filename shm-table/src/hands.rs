@@ -142,7 +142,8 @@ impl<'t> Hands<'t> {
     fn mine(&self, handle: RowHandle) -> Option<(&'t Row, RowWord)> {
         let row = self.view.row(handle)?;
         let word = row.check(handle)?;
-        (word.owner == self.me).then_some((row, word))
+        // A row that is done is the master's.
+        (word.owner == self.me && word.state != State::Done).then_some((row, word))
     }
 
     /// State of a row, whoever owns it; `None`: the handle is stale.
@@ -384,9 +385,6 @@ impl<'t> Hands<'t> {
         let Some((row, word)) = self.mine(handle) else {
             return;
         };
-        if word.state == State::Done {
-            return;
-        }
         self.set_state(handle, State::Closing);
         self.view.set_deadline(handle.row, 0);
         let mut stream: Stream = row.stream.read_own();

@@ -1,0 +1,94 @@
+//! A small table in private memory, its master and some workers' hands, all in one thread.
+
+use shm_table::{
+    Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, ProcessId, Role,
+    RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
+};
+
+/// A table with few of everything, so that limits are near.
+pub fn small() -> Table {
+    Table::private(&Capacity {
+        sessions: 16,
+        arena_bytes: 64 * 1024,
+        groups: 4,
+        memberships: 40,
+        workers: 2,
+    })
+}
+
+/// Starts worker `n` (0 or 1) of the table.
+pub fn worker(table: &Table, n: u8) -> (ProcessId, Hands<'_>) {
+    let me = table.start_process(FIRST_WORKER + n, Role::Worker);
+    let hands = table.hands(
+        me,
+        HandsSettings { outbox_bytes: 8192 },
+        Box::new(|| panic!("waiting for a lock that nobody will open")),
+    );
+    hands.ready();
+    (me, hands)
+}
+
+/// Seats a connection and has its worker take it, up to `Connected`.
+pub fn connect(
+    seats: &mut Seats<'_>,
+    hands: &mut Hands<'_>,
+    worker: ProcessId,
+    transport: Transport,
+) -> RowHandle {
+    let peer = "192.0.2.7:4711".parse().unwrap();
+    let handle = seats
+        .seat(&Newcomer {
+            transport,
+            peer,
+            worker,
+            deadline_ms: 0,
+        })
+        .unwrap();
+    hands.take(handle, State::Connected, 0).unwrap();
+    handle
+}
+
+/// Logs a user in on a row.
+pub fn login(hands: &mut Hands<'_>, handle: RowHandle, user: &str) {
+    let login = Login {
+        user,
+        device_id: "phone",
+        device_model: "model",
+        policy: SameUser::Many,
+        sessions_per_user: 0,
+    };
+    hands.login(handle, &login).unwrap();
+}
+
+/// Sends `body` to rows and returns how many got it.
+pub fn send(hands: &mut Hands<'_>, to: &[RowHandle], body: &[u8]) -> u32 {
+    let mut envelope = Envelope {
+        newline: true,
+        prefix_len: 2,
+        ..Envelope::default()
+    };
+    envelope.prefix[..2].copy_from_slice(b"HH");
+    let message = hands
+        .compose(Urgency::Message, |w| w.write_all(body), |_| envelope)
+        .unwrap();
+    hands.deliver(message, to, Urgency::Message).unwrap()
+}
+
+/// Writes all of a row's output into a string, `at_most` bytes a call.
+pub fn read_all(hands: &mut Hands<'_>, handle: RowHandle, at_most: usize) -> Vec<u8> {
+    let mut read = Vec::new();
+    let mut stream = hands.stream(handle).unwrap();
+    while hands.has_output(handle, &stream) {
+        hands
+            .write_output(handle, &mut stream, |pieces| {
+                let start = read.len();
+                for piece in pieces {
+                    let room = at_most - (read.len() - start);
+                    read.extend_from_slice(&piece[..piece.len().min(room)]);
+                }
+                Ok(read.len() - start)
+            })
+            .unwrap();
+    }
+    read
+}

@@ -1,0 +1,450 @@
+//! Stop the writer after its N-th store to shared memory, for every N, and let the recovery prove itself.
+//!
+//! Each operation is done by a worker that dies after its first store, its second, and so on until it gets
+//! through. Each time the master recovers the table; then the audit must find nothing, the other worker's
+//! sessions must be as they were, a message must have arrived whole or not at all, a successor must be able to
+//! do the same operation, and when all have gone nothing may be left.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use common::{connect, login, read_all, send, small, worker};
+use shm_table::{
+    Envelope, FIRST_WORKER, GroupLimits, Hands, Order, ProcessId, RowHandle, Seats, State, Table,
+    Transport, Urgency, kill_point,
+};
+
+const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
+const BACKLOG: &[u8] = b"waiting since before the crash";
+
+/// A table with two workers: the first will die, the second must not notice.
+struct World<'t> {
+    table: &'t Table,
+    seats: Seats<'t>,
+    victim: ProcessId,
+    /// Rows of the victim: not logged in, logged in as "ada", logged in as "bob".
+    rows: [RowHandle; 3],
+    survivor: Hands<'t>,
+    survivor_id: ProcessId,
+    /// Rows of the survivor: "ada" and "grace", both in group "old".
+    others: [RowHandle; 2],
+}
+
+impl<'t> World<'t> {
+    fn new(table: &'t Table) -> (Self, Hands<'t>) {
+        let mut seats = Seats::new(table);
+        let (victim, mut hands) = worker(table, 0);
+        let (survivor_id, mut survivor) = worker(table, 1);
+        let rows = [Transport::WebSocket, Transport::Tcp, Transport::WebSocket]
+            .map(|transport| connect(&mut seats, &mut hands, victim, transport));
+        let others = [Transport::Tcp, Transport::WebSocket]
+            .map(|transport| connect(&mut seats, &mut survivor, survivor_id, transport));
+        login(&mut survivor, others[0], "ada");
+        login(&mut survivor, others[1], "grace");
+        login(&mut hands, rows[1], "ada");
+        login(&mut hands, rows[2], "bob");
+        for (hands, row, groups) in [
+            (&mut survivor, others[0], &["old"][..]),
+            (&mut hands, rows[1], &["old", "mine", "last"][..]),
+        ] {
+            for group in groups {
+                hands.join(row, group, LIMITS).unwrap();
+            }
+        }
+        survivor.join(others[1], "old", LIMITS).unwrap();
+        // The survivor has a message half received and another half written.
+        let mut stream = survivor.stream(others[1]).unwrap();
+        survivor.receive_append(&mut stream, &[7; 300]).unwrap();
+        survivor.commit(others[1], &stream);
+        send(&mut survivor, &[others[1], rows[1]], BACKLOG);
+        survivor
+            .write_output(others[1], &mut stream, |_| Ok(5))
+            .unwrap();
+        // So has the victim.
+        let mut stream = hands.stream(rows[1]).unwrap();
+        hands.receive_append(&mut stream, &[9; 600]).unwrap();
+        hands.commit(rows[1], &stream);
+        (
+            World {
+                table,
+                seats,
+                victim,
+                rows,
+                survivor,
+                survivor_id,
+                others,
+            },
+            hands,
+        )
+    }
+
+    /// The master finds the victim dead and puts the table in order.
+    fn recover(&mut self, killed_at: &str) {
+        self.table.request_pause();
+        let recovered = self.table.recover(&mut self.seats, &[self.victim]);
+        self.table.end_pause();
+        for row in recovered.rows {
+            assert!(
+                self.rows.contains(&row),
+                "{killed_at}: a row that was not the victim's"
+            );
+            assert!(self.seats.free(row), "{killed_at}");
+        }
+        assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
+        assert_eq!(self.seats.seated(), 2, "{killed_at}");
+    }
+
+    /// What the survivor had is as it was, and what came from the victim is whole.
+    fn check_survivor(&mut self, killed_at: &str) {
+        let mut found = Vec::new();
+        self.survivor.sessions_of("ada", &mut found);
+        assert_eq!(found, [self.others[0]], "{killed_at}");
+        found.clear();
+        assert!(self.survivor.members_of("old", &mut found), "{killed_at}");
+        found.sort_by_key(|handle| handle.row);
+        let mut expected = self.others.to_vec();
+        expected.sort_by_key(|handle| handle.row);
+        assert_eq!(found, expected, "{killed_at}");
+        let mut received = Vec::new();
+        let stream = self.survivor.stream(self.others[1]).unwrap();
+        self.survivor.receive_read(&stream, 0, &mut received);
+        assert_eq!(received, [7; 300], "{killed_at}");
+
+        let backlog = [b"HH", BACKLOG].concat();
+        let output = read_all(&mut self.survivor, self.others[1], usize::MAX);
+        assert!(output.starts_with(&backlog[5..]), "{killed_at}: {output:?}");
+        let message = [b"HH", &long_body()[..]].concat();
+        let fresh = &output[backlog.len() - 5..];
+        assert!(
+            fresh.is_empty() || fresh == message,
+            "{killed_at}: a message in part"
+        );
+        let output = read_all(&mut self.survivor, self.others[0], usize::MAX);
+        let message = [&long_body()[..], b"\n"].concat();
+        assert!(
+            output.is_empty() || output == message,
+            "{killed_at}: a message in part"
+        );
+        assert_eq!(
+            self.table.audit(),
+            Vec::<String>::new(),
+            "{killed_at}: after writing"
+        );
+    }
+
+    /// A successor serves new connections in the victim's slot, then everyone goes and nothing is left.
+    fn end(mut self, killed_at: &str, operation: &Operation) {
+        let (successor_id, mut successor) = worker(self.table, 0);
+        assert_eq!(successor_id.slot, FIRST_WORKER);
+        let rows = [Transport::WebSocket, Transport::Tcp, Transport::WebSocket]
+            .map(|transport| connect(&mut self.seats, &mut successor, successor_id, transport));
+        login(&mut successor, rows[1], "ada");
+        login(&mut successor, rows[2], "bob");
+        for group in ["old", "mine", "last"] {
+            successor.join(rows[1], group, LIMITS).unwrap();
+        }
+        operation(&mut successor, &rows, &self.others);
+        assert_eq!(
+            self.table.audit(),
+            Vec::<String>::new(),
+            "{killed_at}: done again"
+        );
+        for row in rows {
+            successor.finish(row);
+        }
+        for row in self.others {
+            self.survivor.finish(row);
+        }
+        for row in rows.iter().chain(&self.others) {
+            self.seats.free(*row);
+        }
+        for section in self.table.stats().sections {
+            assert_eq!(section.used, 0, "{killed_at}: {} left over", section.name);
+        }
+        assert_eq!(
+            self.table.audit(),
+            Vec::<String>::new(),
+            "{killed_at}: at the end"
+        );
+        assert_ne!(self.survivor_id.slot, successor_id.slot);
+    }
+}
+
+fn long_body() -> Vec<u8> {
+    (0..700_u32).map(|at| b'a' + (at % 26) as u8).collect()
+}
+
+type Operation = dyn Fn(&mut Hands<'_>, &[RowHandle; 3], &[RowHandle; 2]);
+
+/// Kills the operation's worker after every store; returns how many stores the operation makes.
+fn kill_everywhere(name: &str, operation: &Operation) -> u64 {
+    for stores in 1.. {
+        let killed_at = format!("{name}, killed after store {stores}");
+        let table = small();
+        let (mut world, mut hands) = World::new(&table);
+        kill_point::arm(stores);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            operation(&mut hands, &world.rows, &world.others);
+        }));
+        let killed = kill_point::revive();
+        if let Err(payload) = outcome {
+            assert!(
+                killed && payload.is::<kill_point::Killed>(),
+                "{killed_at}: it panicked"
+            );
+        }
+        world.recover(&killed_at);
+        world.check_survivor(&killed_at);
+        world.end(&killed_at, operation);
+        if !killed {
+            assert!(stores > 1, "{name} stores nothing, so nothing was tested");
+            return stores - 1;
+        }
+    }
+    unreachable!()
+}
+
+fn envelope() -> Envelope {
+    let mut envelope = Envelope {
+        newline: true,
+        prefix_len: 2,
+        ..Envelope::default()
+    };
+    envelope.prefix[..2].copy_from_slice(b"HH");
+    envelope
+}
+
+#[test]
+fn sending_to_rows_of_both_workers() {
+    kill_everywhere("send", &|hands, rows, others| {
+        let body = long_body();
+        let message = hands
+            .compose(Urgency::Message, |w| w.write_all(&body), |_| envelope())
+            .unwrap();
+        let to = [rows[1], others[0], others[1], rows[2]];
+        hands.deliver(message, &to, Urgency::Message).unwrap();
+        hands.doorbells_to_ring();
+    });
+}
+
+#[test]
+fn composing_and_discarding() {
+    kill_everywhere("compose", &|hands, _, _| {
+        let body = long_body();
+        let message = hands
+            .compose(Urgency::Message, |w| w.write_all(&body), |_| envelope())
+            .unwrap();
+        hands.discard(message);
+    });
+}
+
+#[test]
+fn writing_some_of_an_outbox_then_all() {
+    kill_everywhere("write", &|hands, rows, _| {
+        for body in [&b"one"[..], b"two", &long_body()] {
+            send(hands, &[rows[1]], body);
+        }
+        let mut stream = hands.stream(rows[1]).unwrap();
+        hands.write_output(rows[1], &mut stream, |_| Ok(4)).unwrap();
+        read_all(hands, rows[1], 100);
+    });
+}
+
+#[test]
+fn discarding_an_outbox_with_a_message_half_written() {
+    kill_everywhere("discard", &|hands, rows, _| {
+        for _ in 0..3 {
+            send(hands, &[rows[1]], &long_body());
+        }
+        let mut stream = hands.stream(rows[1]).unwrap();
+        hands
+            .write_output(rows[1], &mut stream, |_| Ok(100))
+            .unwrap();
+        hands.discard_output(rows[1], &mut stream);
+        let farewell = hands
+            .compose(Urgency::Answer, |w| w.write_all(b"bye"), |_| envelope())
+            .unwrap();
+        hands.deliver_closing(farewell, rows[1]).unwrap();
+        read_all(hands, rows[1], usize::MAX);
+    });
+}
+
+#[test]
+fn receiving_a_message_in_parts() {
+    kill_everywhere("receive", &|hands, rows, _| {
+        let mut stream = hands.stream(rows[1]).unwrap();
+        hands.receive_append(&mut stream, &[1; 700]).unwrap();
+        hands.commit(rows[1], &stream);
+        hands.receive_truncate(&mut stream, 100);
+        hands.receive_append(&mut stream, &[2; 300]).unwrap();
+        hands.commit(rows[1], &stream);
+        hands.receive_truncate(&mut stream, 0);
+        hands.commit(rows[1], &stream);
+    });
+}
+
+#[test]
+fn logging_in_as_a_new_user_and_as_one_who_is_here() {
+    for user in ["newcomer", "grace", "bob"] {
+        kill_everywhere("login", &|hands, rows, _| login(hands, rows[0], user));
+    }
+}
+
+#[test]
+fn joining_groups_new_and_old() {
+    kill_everywhere("join", &|hands, rows, _| {
+        for group in ["new", "old"] {
+            hands.join(rows[2], group, LIMITS).unwrap();
+        }
+    });
+}
+
+#[test]
+fn leaving_groups_the_last_member_of_one() {
+    kill_everywhere("leave", &|hands, rows, _| {
+        for group in ["mine", "old", "last"] {
+            hands.leave(rows[1], group).unwrap();
+        }
+    });
+}
+
+#[test]
+fn being_replaced_and_ordering_others() {
+    kill_everywhere("order", &|hands, rows, others| {
+        hands.order(others[0], Order::KICKED);
+        hands.order(rows[2], Order::REPLACED);
+        hands.doorbells_to_ring();
+        hands.take_orders(rows[2]);
+        hands.next_ready();
+    });
+}
+
+#[test]
+fn closing_and_finishing_a_session_that_has_everything() {
+    kill_everywhere("finish", &|hands, rows, _| {
+        for _ in 0..3 {
+            send(hands, &[rows[1]], &long_body());
+        }
+        hands.set_deadline(rows[1], 5000);
+        hands.set_state(rows[1], State::Closing);
+        hands.finish(rows[1]);
+    });
+}
+
+/// A small generator (SplitMix64), so that a failing history can be named by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % sides as u64) as usize
+    }
+}
+
+fn random_step(dice: &mut Dice, hands: &mut Hands<'_>, rows: &[RowHandle], all: &[RowHandle]) {
+    let row = rows[dice.roll(rows.len())];
+    let group = ["a", "b", "c"][dice.roll(3)];
+    match dice.roll(8) {
+        0..3 => drop(hands.join(row, group, LIMITS)),
+        3 => drop(hands.leave(row, group)),
+        4 => {
+            let mut members = Vec::new();
+            hands.members_of(group, &mut members);
+            send(hands, &members, &long_body()[..dice.roll(700)]);
+        }
+        5 => {
+            let to = [all[dice.roll(all.len())], all[dice.roll(all.len())]];
+            send(hands, &to[..1 + dice.roll(2)], b"hello");
+        }
+        6 => {
+            if hands
+                .state(row)
+                .is_some_and(|state| state == State::LoggedIn)
+            {
+                read_all(hands, row, 1 + dice.roll(2000));
+            }
+        }
+        _ => {
+            if dice.roll(4) == 0 {
+                hands.set_state(row, State::Closing);
+                hands.finish(row);
+            }
+        }
+    }
+}
+
+#[test]
+fn random_histories_with_groups_of_several_chunks_end_in_order_wherever_they_are_cut() {
+    for seed in 0..400 {
+        let mut dice = Dice(seed);
+        let table = Table::private(&shm_table::Capacity {
+            sessions: 48,
+            arena_bytes: 256 * 1024,
+            groups: 4,
+            memberships: 140,
+            workers: 2,
+        });
+        let mut seats = Seats::new(&table);
+        let (victim, mut hands) = worker(&table, 0);
+        let (survivor_id, mut survivor) = worker(&table, 1);
+        let mut sit = |hands: &mut Hands<'_>, worker, user: &str| -> Vec<RowHandle> {
+            (0..24)
+                .map(|n| {
+                    let row = connect(&mut seats, hands, worker, Transport::Tcp);
+                    login(hands, row, &format!("{user}{}", n % 9));
+                    row
+                })
+                .collect()
+        };
+        let rows = sit(&mut hands, victim, "v");
+        let others = sit(&mut survivor, survivor_id, "s");
+        let all = [&rows[..], &others].concat();
+        for _ in 0..150 {
+            random_step(&mut dice, &mut survivor, &others, &all);
+            random_step(&mut dice, &mut hands, &rows, &all);
+        }
+        kill_point::arm(1 + dice.roll(300) as u64);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..200 {
+                random_step(&mut dice, &mut hands, &rows, &all);
+            }
+        }));
+        let killed = kill_point::revive();
+        assert!(killed || outcome.is_ok(), "seed {seed}: it panicked");
+        let members = |hands: &Hands<'_>| {
+            ["a", "b", "c"].map(|group| {
+                let mut found = Vec::new();
+                hands.members_of(group, &mut found);
+                found.retain(|row| others.contains(row));
+                found.sort_by_key(|handle| handle.row);
+                found
+            })
+        };
+        let before = members(&survivor);
+        for row in table.recover(&mut seats, &[victim]).rows {
+            seats.free(row);
+        }
+        assert_eq!(table.audit(), Vec::<String>::new(), "seed {seed}");
+        assert_eq!(members(&survivor), before, "seed {seed}");
+        for &row in &others {
+            if survivor.state(row) == Some(State::LoggedIn) {
+                read_all(&mut survivor, row, 1000);
+                assert_eq!(survivor.outbox_bytes(row), 0, "seed {seed}");
+            }
+            survivor.finish(row);
+            seats.free(row);
+        }
+        for section in table.stats().sections {
+            assert_eq!(section.used, 0, "seed {seed}: {} left over", section.name);
+        }
+        assert_eq!(
+            table.audit(),
+            Vec::<String>::new(),
+            "seed {seed}: at the end"
+        );
+    }
+}
