@@ -1,0 +1,50 @@
+//! Black-box tests of the real executable over real sockets: one module per subject.
+//!
+//! They say what `protocol.md`, `config.md` and the limits promise to clients and operators, and know nothing of the code.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails, with the place and the reason"
+)]
+
+mod broadcast;
+mod capacity;
+mod closing;
+mod commands;
+mod content;
+mod deadlines;
+mod echo;
+mod errors;
+mod flood;
+mod fragments;
+mod frames;
+mod full;
+mod garbage;
+mod groups;
+mod http;
+mod login;
+mod logs;
+mod order;
+mod origin;
+mod page;
+mod presence;
+mod private;
+mod reload;
+mod same_user;
+mod shutdown;
+mod slow;
+mod soak;
+mod start;
+mod supervision;
+
+use tests::client::BOTH;
+use tests::{Server, Settings, Transport};
+
+/// Runs a test on each transport, each time against a server of its own with these settings.
+fn both(settings: &Settings, test: impl Fn(&Server, Transport)) {
+    for transport in BOTH {
+        println!("on {transport:?}");
+        test(&Server::start(settings.clone()), transport);
+    }
+}
