@@ -37,6 +37,14 @@ impl Work<'_> {
         if connection.closing() {
             return;
         }
+        if connection.state == State::Handshake {
+            // There is no protocol yet in which to say anything.
+            self.finish(connection);
+            return;
+        }
+        if code != CloseCode::NORMAL && code != CloseCode::GOING_AWAY {
+            self.hands.count(Counter::Kicked, 1);
+        }
         self.say(connection, code, words);
         if connection.is_framed() {
             self.say_close(connection, code, words);
@@ -60,12 +68,11 @@ impl Work<'_> {
         }
     }
 
-    /// Closes a session against its client's will, telling it why, and counts that.
+    /// Closes a session against its client's will, telling it why.
     pub fn kick(&mut self, connection: &mut Connection, code: CloseCode) {
         if connection.closing() {
             return;
         }
-        self.hands.count(Counter::Kicked, 1);
         tracing::debug!(row = connection.handle.row, %code, reason = code.reason(), "kicked");
         let words = match connection.has(Flag::Echo) {
             true => Words::None,

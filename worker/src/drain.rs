@@ -2,7 +2,7 @@
 
 use protocol::code::CloseCode;
 use protocol::reply;
-use shm_table::State;
+use shm_table::{RowHandle, State};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
@@ -34,6 +34,27 @@ impl Work<'_> {
             self.answer(connection, |w| reply::notice(w, "shutdown", sentence));
         }
         self.close(connection, CloseCode::GOING_AWAY, Words::None);
+    }
+
+    /// True while the server takes nobody any more.
+    pub fn is_stopping(&self) -> bool {
+        self.draining || self.table.draining()
+    }
+
+    /// The timer bounds how long a close may take, and it too ends with the server. So while this
+    /// worker drains it looks at its own deadlines as well, now and then.
+    pub fn enforce_deadlines(&mut self) {
+        if !self.draining {
+            return;
+        }
+        let now = self.clock.table_ms;
+        let late = |handle: &RowHandle| (1..=now).contains(&self.hands.deadline(*handle));
+        let rows: Vec<RowHandle> = self.hands.own_rows().filter(late).collect();
+        for handle in rows {
+            if let Some(mut connection) = self.connection(handle.row) {
+                self.deadline_passed(&mut connection);
+            }
+        }
     }
 
     /// True once a draining worker has nothing left to do.

@@ -31,7 +31,7 @@ impl Work<'_> {
         };
         cursor.advance(self, connection, bytes);
         match what {
-            What::Upgrade { .. } if self.draining => self.refuse_newcomer(connection),
+            What::Upgrade { .. } if self.is_stopping() => self.refuse_newcomer(connection),
             What::Upgrade { endpoint, response } => self.upgrade(connection, endpoint, &response),
             What::Get {
                 page: Page::Chat,
@@ -43,7 +43,7 @@ impl Work<'_> {
                 page: Page::Healthz,
                 head_only,
             } => {
-                let fit = !self.draining && !self.table.draining();
+                let fit = !self.is_stopping();
                 self.respond(connection, |w| page::health(w, fit, head_only));
             }
             What::Refuse { response, .. } => self.respond(connection, |w| w.write_all(&response)),

@@ -43,7 +43,7 @@ impl Work<'_> {
 
     /// Which deadline it was follows from the state. The timer takes a deadline away when it orders;
     /// if there is one, a sign of life has come since, or the session is in another state.
-    fn deadline_passed(&mut self, connection: &mut Connection) {
+    pub fn deadline_passed(&mut self, connection: &mut Connection) {
         if connection.gone {
             return;
         }

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use protocol::code::{CloseCode, ErrorCode};
 use protocol::reply;
 use protocol::ws::{self, Opcode};
-use shm_table::{Counter, Envelope, Full, Message, Output, RowHandle, State, Urgency};
+use shm_table::{Counter, Envelope, Full, Message, Output, RowHandle, State, Transport, Urgency};
 
 use crate::connection::{Connection, Flag};
 use crate::seats::Hint;
@@ -131,16 +131,23 @@ impl Work<'_> {
     }
 
     /// Ends a session for which there is no room to say anything more. If nothing is under way, a
-    /// Close frame still fits into the socket directly.
+    /// last word still fits into the socket directly.
     fn abandon(&mut self, connection: &mut Connection) {
         tracing::debug!(row = connection.handle.row, "no room for an answer");
         self.hands.count(Counter::Kicked, 1);
-        if connection.is_framed() && !self.hands.has_output(connection.handle, &connection.stream) {
-            let mut frame = Vec::with_capacity(ws::CONTROL_BYTES_MAX);
+        if !self.hands.has_output(connection.handle, &connection.stream) {
             let code = CloseCode::TRY_AGAIN;
-            let written = ws::close_frame(&mut frame, code, code.reason());
+            let mut word = Vec::new();
+            let written = if connection.transport == Transport::Tcp {
+                reply::kicked(&mut word, code.reason(), Some(code)).map(|()| word.push(b'\n'))
+            } else if connection.is_framed() {
+                ws::close_frame(&mut word, code, code.reason())
+            } else {
+                Ok(())
+            };
             if let (Ok(()), Some(socket)) = (written, self.seats.socket(connection.handle.row)) {
-                let _ = crate::socket::write(socket, &[io::IoSlice::new(&frame)]);
+                // Whether it arrives does not change what follows.
+                let _ = crate::socket::write(socket, &[io::IoSlice::new(&word)]);
             }
         }
         self.finish(connection);

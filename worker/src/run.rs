@@ -103,6 +103,9 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
                 .map_err(Error::system("use epoll"))?;
         }
         work.turn(&mut window, &mut events);
+        if woken.tick {
+            work.enforce_deadlines();
+        }
         ring(&mut work, &doorbells);
         work.report(&channel)?;
         if work.is_drained() {
@@ -148,7 +151,11 @@ impl Work<'_> {
         }
         for event in events.drain(..) {
             self.seats.set(event.row, Hint::HungUp, event.hung_up);
-            self.seats.set(event.row, Hint::Failed, event.failed);
+            if event.failed {
+                self.seats.set(event.row, Hint::Failed, true);
+                // Trying to write says what happened.
+                self.seats.set(event.row, Hint::Blocked, false);
+            }
             if event.readable && !self.seats.has(event.row, Hint::Again) {
                 input.read(self, event.row);
             }

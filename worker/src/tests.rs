@@ -6,3 +6,4 @@ mod limits;
 mod messages;
 mod tcp;
 mod websocket;
+mod whole;

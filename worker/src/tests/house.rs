@@ -84,7 +84,6 @@ impl<'t> House<'t> {
         Client {
             socket: client,
             handle,
-            worker,
             input: Vec::new(),
             ended: false,
         }
@@ -158,7 +157,6 @@ impl<'t> House<'t> {
 pub struct Client {
     socket: UnixStream,
     pub handle: RowHandle,
-    pub worker: usize,
     input: Vec<u8>,
     pub ended: bool,
 }
