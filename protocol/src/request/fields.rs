@@ -54,57 +54,36 @@ pub(super) fn find(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
     }
 }
 
-/// Which field a name means.
-enum Slot {
-    Kind,
-    Cmd,
-    Id,
-    UserName,
-    Name,
-    Token,
-    DeviceId,
-    DeviceModel,
-    To,
-    Recv,
-    Content,
-    Quiet,
-    Group,
-    Users,
-    Unknown,
-}
-
-impl<'de> Deserialize<'de> for Slot {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(SlotVisitor)
-    }
-}
-
-struct SlotVisitor;
-
-impl Visitor<'_> for SlotVisitor {
-    type Value = Slot;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
+impl<'a> Fields<'a> {
+    /// Where the value of the field with this raw name goes; nowhere if it is not known.
+    ///
+    /// A name with an escape in it is copied first; one with half a surrogate pair in it is JSON,
+    /// though no text, and names nothing.
+    fn slot(&mut self, raw_name: &str) -> Option<&mut Option<&'a str>> {
+        if raw_name.contains('\\') {
+            let name: String = serde_json::from_str(raw_name).ok()?;
+            return self.slot_of(&name);
+        }
+        self.slot_of(raw_name.strip_prefix('"')?.strip_suffix('"')?)
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Slot, E> {
-        Ok(match name {
-            "type" => Slot::Kind,
-            "cmd" => Slot::Cmd,
-            "id" => Slot::Id,
-            "userName" => Slot::UserName,
-            "name" => Slot::Name,
-            "token" => Slot::Token,
-            "deviceId" => Slot::DeviceId,
-            "deviceModel" => Slot::DeviceModel,
-            "to" => Slot::To,
-            "recv" => Slot::Recv,
-            "content" => Slot::Content,
-            "quiet" => Slot::Quiet,
-            "group" => Slot::Group,
-            "users" => Slot::Users,
-            _ => Slot::Unknown,
+    fn slot_of(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
+        Some(match name {
+            "type" => &mut self.kind,
+            "cmd" => &mut self.cmd,
+            "id" => &mut self.id,
+            "userName" => &mut self.user_name,
+            "name" => &mut self.name,
+            "token" => &mut self.token,
+            "deviceId" => &mut self.device_id,
+            "deviceModel" => &mut self.device_model,
+            "to" => &mut self.to,
+            "recv" => &mut self.recv,
+            "content" => &mut self.content,
+            "quiet" => &mut self.quiet,
+            "group" => &mut self.group,
+            "users" => &mut self.users,
+            _ => return None,
         })
     }
 }
@@ -126,28 +105,13 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(key) = map.next_key()? {
-            let slot = match key {
-                Slot::Kind => &mut fields.kind,
-                Slot::Cmd => &mut fields.cmd,
-                Slot::Id => &mut fields.id,
-                Slot::UserName => &mut fields.user_name,
-                Slot::Name => &mut fields.name,
-                Slot::Token => &mut fields.token,
-                Slot::DeviceId => &mut fields.device_id,
-                Slot::DeviceModel => &mut fields.device_model,
-                Slot::To => &mut fields.to,
-                Slot::Recv => &mut fields.recv,
-                Slot::Content => &mut fields.content,
-                Slot::Quiet => &mut fields.quiet,
-                Slot::Group => &mut fields.group,
-                Slot::Users => &mut fields.users,
-                Slot::Unknown => {
+        while let Some(name) = map.next_key::<&RawValue>()? {
+            match fields.slot(name.get()) {
+                Some(slot) => *slot = Some(map.next_value::<&RawValue>()?.get()),
+                None => {
                     map.next_value::<IgnoredAny>()?;
-                    continue;
                 }
-            };
-            *slot = Some(map.next_value::<&RawValue>()?.get());
+            }
         }
         Ok(fields)
     }

@@ -52,6 +52,10 @@ fn what_is_not_json_is_bad_json() {
         r#"{"type":"sendto","to":"a","content":"\x"}"#,
         r#"{"type":"sendto","to":"a","content":[1}"#,
         "[1",
+        "{\"type\":\"ping\",\"a\nb\":1}",
+        r#"{"type":"ping","\x":1}"#,
+        r#"{"type":"ping",1:1}"#,
+        r#"{"type":"ping",{}:1}"#,
         "nul",
     ] {
         let refusal = bad(text);

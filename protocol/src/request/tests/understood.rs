@@ -153,6 +153,11 @@ fn the_last_of_equal_names_counts() {
 #[test]
 fn an_escaped_field_name_is_the_same_name() {
     assert_eq!(good(r#"{"\u0074ype":"\u0070ing"}"#), Request::Ping);
+    // Half a surrogate pair makes a name that is no text, but JSON still.
+    assert_eq!(
+        good(r#"{"type":"ping","\ud800":1,"\udc00\ud800x":[]}"#),
+        Request::Ping
+    );
 }
 
 #[test]
