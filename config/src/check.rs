@@ -150,6 +150,17 @@ impl Config {
         if server.pid_file.file_name().is_none() {
             faults.push(("server.pid_file", "it must name a file".into()));
         }
+        // The control socket and a daemon's log lie beside it under these names.
+        if server
+            .pid_file
+            .extension()
+            .is_some_and(|e| e == "sock" || e == "log")
+        {
+            faults.push((
+                "server.pid_file",
+                "its name must not end in .sock or .log".into(),
+            ));
+        }
         if server.websocket.is_empty() && server.tcp.is_empty() {
             faults.push((
                 "server.websocket",

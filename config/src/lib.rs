@@ -16,6 +16,6 @@ mod problem;
 mod types;
 
 pub use change::Changes;
-pub use load::load;
+pub use load::{load, pid_file};
 pub use problem::{Place, Problem, Problems};
 pub use types::*;

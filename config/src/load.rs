@@ -23,6 +23,36 @@ pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Config, Problems> {
+    let (loader, folder) = read(file, environment)?;
+    loader.finish(&folder)
+}
+
+/// Reads `server.pid_file` alone: where to find a server that runs, also when the rest of the file has become wrong meanwhile.
+///
+/// # Errors
+/// The file cannot be read or parsed, or this key is wrong.
+pub fn pid_file(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<PathBuf, Problems> {
+    const KEY: &str = "server.pid_file";
+    let (loader, folder) = read(file, environment)?;
+    let in_the_way: Vec<Problem> = loader
+        .problems
+        .into_iter()
+        // A problem with a line and no key is one of syntax: nothing was read.
+        .filter(|p| p.key == KEY || p.key.is_empty() && matches!(p.place, Place::Line(..)))
+        .collect();
+    match loader.values["server"]["pid_file"].as_str() {
+        Some(path) if in_the_way.is_empty() => Ok(folder.join(path)),
+        _ => Err(Problems(in_the_way)),
+    }
+}
+
+fn read(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Loader, PathBuf), Problems> {
     let here = |path: &Path, reason: String| {
         Problems(vec![Problem {
             place: Place::File(path.to_owned()),
@@ -44,7 +74,7 @@ pub fn load(
         loader.read_file(path, &text);
     }
     loader.read_environment(environment);
-    loader.finish(&folder)
+    Ok((loader, folder))
 }
 
 fn unreadable(error: &io::Error) -> String {

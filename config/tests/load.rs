@@ -197,6 +197,11 @@ fn a_value_that_breaks_a_rule_is_blamed_on_its_line() {
         ("[server]\nnode = \"\"", "server.node", "name"),
         ("[server]\npid_file = \"\"", "server.pid_file", "file"),
         (
+            "[server]\npid_file = \"a.sock\"",
+            "server.pid_file",
+            ".sock",
+        ),
+        (
             "[server]\ntcp = [\"127.0.0.1:9501\"]",
             "server.tcp",
             "twice",
@@ -317,4 +322,28 @@ fn secrets_do_not_show_in_debug_output() {
     let config = load(None, environment(&[("STEADFAST_API_TOKEN", "hunter2")])).unwrap();
     assert_eq!(config.api.token.0, "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_pid_file_is_found_in_a_file_with_other_mistakes() {
+    let folder = Folder::new("pid");
+    let path = folder.write(
+        "[server]\npid_file = \"x.pid\"\nworkers = \"a\"\n[nonsense]\n[limits]\nrefusals = 99999\n",
+    );
+    assert_eq!(
+        config::pid_file(Some(&path), []).unwrap(),
+        folder.0.join("x.pid")
+    );
+    let from_environment = environment(&[
+        ("STEADFAST_SERVER_PID_FILE", "/y.pid"),
+        ("STEADFAST_OOPS", ""),
+    ]);
+    assert_eq!(
+        config::pid_file(Some(&path), from_environment).unwrap(),
+        Path::new("/y.pid")
+    );
+
+    for text in ["[server]\npid_file = 1\n", "[server\n"] {
+        config::pid_file(Some(&folder.write(text)), []).unwrap_err();
+    }
 }

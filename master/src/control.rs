@@ -1,0 +1,50 @@
+//! What is said on the control socket: one request and one reply, each one JSON object on a line.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+
+/// What a person may ask of a running server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase")]
+pub enum Request {
+    Status,
+    Reload,
+    /// Answered at once; the connection is closed when the server is gone.
+    Stop,
+}
+
+/// The server's answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reply {
+    /// Whether it was done.
+    pub ok: bool,
+    /// For a person: what was done, or why not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// To a stop: how long it may take, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
+    /// To a status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Box<Status>>,
+}
+
+impl Reply {
+    /// From the outcome of what was asked.
+    pub fn of(result: Result<String, String>) -> Self {
+        let ok = result.is_ok();
+        Self {
+            ok,
+            text: result.unwrap_or_else(|reason| reason),
+            ..Self::default()
+        }
+    }
+}
+
+/// The control socket lies beside the pid file.
+pub fn socket_path(pid_file: &Path) -> PathBuf {
+    pid_file.with_extension("sock")
+}

@@ -1,0 +1,270 @@
+//! The server's end of the control socket: for the user who runs the server and nobody else, few clients, short requests, and never a wait.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::EpollFlags;
+use nix::sys::stat::{Mode, umask};
+
+use crate::control::{Reply, Request};
+use crate::master::Master;
+use crate::poller::{Poller, Token};
+use crate::status::Status;
+
+/// Clients at one time; another one is closed at once.
+const CLIENTS_MAX: usize = 16;
+/// Bytes of one request.
+const REQUEST_BYTES_MAX: usize = 1024;
+/// How long a client may take to ask and to read its answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The socket and who has connected to it. Its name is removed when this is dropped.
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    clients: BTreeMap<u32, Client>,
+    next: u32,
+}
+
+struct Client {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// When it has taken too long; `None`: it waits for the end of the server.
+    end: Option<Instant>,
+}
+
+impl ControlSocket {
+    /// Makes the socket, readable and writable for this user only. The caller holds the lock of the pid file beside it, so a socket that
+    /// lies there is a killed server's.
+    ///
+    /// # Errors
+    /// A sentence with the path.
+    pub fn bind(path: &Path) -> Result<Self, String> {
+        let sentence =
+            |e: io::Error| format!("the control socket {} cannot be made: {e}", path.display());
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if there.file_type().is_socket() => {
+                std::fs::remove_file(path).map_err(sentence)?
+            }
+            Ok(_) => {
+                return Err(sentence(io::Error::other(
+                    "there is another file of that name",
+                )));
+            }
+            Err(_) => {}
+        }
+        // From its first moment on nobody else can connect.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(path);
+        umask(before);
+        let listener = listener.map_err(sentence)?;
+        listener.set_nonblocking(true).map_err(sentence)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            clients: BTreeMap::new(),
+            next: 0,
+        })
+    }
+
+    /// # Errors
+    /// What the system says.
+    pub fn register(&self, poller: &Poller) -> io::Result<()> {
+        poller.add(&self.listener, Token::Control, EpollFlags::EPOLLIN)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the connections of those who wait for the end of the server open until the process is gone, whatever happens before.
+    pub fn keep_until_the_end(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.clients));
+    }
+
+    /// Takes in one who connects.
+    pub fn accept(&mut self, poller: &Poller) {
+        let Ok((stream, _)) = self.listener.accept() else {
+            return;
+        };
+        if self.clients.len() >= CLIENTS_MAX || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        if poller
+            .add(&stream, Token::ControlClient(number), EpollFlags::EPOLLIN)
+            .is_ok()
+        {
+            let end = Some(Instant::now() + CLIENT_TIMEOUT);
+            self.clients.insert(
+                number,
+                Client {
+                    stream,
+                    input: Vec::new(),
+                    output: Vec::new(),
+                    end,
+                },
+            );
+        }
+    }
+
+    /// Closes those who take too long.
+    pub fn time(&mut self, poller: &Poller, now: Instant) {
+        let late: Vec<u32> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| c.end.is_some_and(|end| end <= now))
+            .map(|(&n, _)| n)
+            .collect();
+        for number in late {
+            self.close(poller, number);
+        }
+    }
+
+    /// When [`Self::time`] has something to do.
+    pub fn next_end(&self) -> Option<Instant> {
+        self.clients.values().filter_map(|client| client.end).min()
+    }
+
+    fn close(&mut self, poller: &Poller, number: u32) {
+        if let Some(client) = self.clients.remove(&number) {
+            poller.remove(&client.stream);
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the control socket stays");
+        }
+    }
+}
+
+impl Client {
+    /// Reads what has come. The request when it is whole; an error when there will be none.
+    fn request(&mut self) -> io::Result<Option<Request>> {
+        let mut bytes = [0; REQUEST_BYTES_MAX];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.input.extend_from_slice(&bytes[..count]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
+                return Ok(Some(serde_json::from_slice(&self.input[..end])?));
+            }
+            if self.input.len() > REQUEST_BYTES_MAX {
+                return Err(ErrorKind::InvalidData.into());
+            }
+        }
+    }
+
+    /// Writes what the client takes; true when that was all.
+    fn write(&mut self) -> io::Result<bool> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Master<'_> {
+    /// A client of the control socket has said something, has taken something, or has gone.
+    pub fn serve_control_client(&mut self, number: u32) {
+        let Some(client) = self.control.clients.get_mut(&number) else {
+            return;
+        };
+        if client.output.is_empty() {
+            match client.request() {
+                Ok(None) => return,
+                Ok(Some(request)) => self.answer(number, request),
+                Err(_) => return self.control.close(&self.poller, number),
+            }
+        }
+        self.write_to(number);
+    }
+
+    fn answer(&mut self, number: u32, request: Request) {
+        let reply = match request {
+            Request::Status => Reply {
+                ok: true,
+                status: Some(Box::new(Status::of(self))),
+                ..Reply::default()
+            },
+            Request::Reload => Reply::of(self.reload()),
+            Request::Stop => self.stop_for_a_client(),
+        };
+        let Some(client) = self.control.clients.get_mut(&number) else {
+            return;
+        };
+        if request == Request::Stop {
+            client.end = None;
+        }
+        // A structure of plain fields always has a JSON form.
+        client.output = serde_json::to_vec(&reply).unwrap_or_default();
+        client.output.push(b'\n');
+    }
+
+    fn stop_for_a_client(&mut self) -> Reply {
+        let again = self.phase.is_stopping();
+        // Two people who ask for a stop want the same; only a second signal is impatience.
+        if !again {
+            self.stop("control socket");
+        }
+        let left = self.phase.until().map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        Reply {
+            ok: true,
+            text: if again {
+                "the server is stopping already".into()
+            } else {
+                "stopping".into()
+            },
+            within_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            status: None,
+        }
+    }
+
+    fn write_to(&mut self, number: u32) {
+        let Some(client) = self.control.clients.get_mut(&number) else {
+            return;
+        };
+        let waits_for_the_end = client.end.is_none();
+        match client.write() {
+            Ok(true) if !waits_for_the_end => self.control.close(&self.poller, number),
+            Ok(done) => {
+                // One who waits for the end is told by the end of the connection; until then only their going away counts, which epoll
+                // reports unasked.
+                let flags = if done {
+                    EpollFlags::empty()
+                } else {
+                    EpollFlags::EPOLLOUT
+                };
+                if self
+                    .poller
+                    .modify(&client.stream, Token::ControlClient(number), flags)
+                    .is_err()
+                {
+                    self.control.close(&self.poller, number);
+                }
+            }
+            Err(_) => self.control.close(&self.poller, number),
+        }
+    }
+}

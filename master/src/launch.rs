@@ -1,0 +1,126 @@
+//! From a configuration to a running server, and back to nothing: each thing is made in the order in which others rely on it, and what
+//! was made is gone afterwards, whether the server stopped or never became ready.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use config::Config;
+use role::logging;
+use shm_table::{FIRST_WORKER, HandsSettings, MASTER, Role, Seats, TIMER};
+use sys::packet;
+
+use crate::cli::RoleName;
+use crate::control::socket_path;
+use crate::control_socket::ControlSocket;
+use crate::listeners::Listeners;
+use crate::master::{Master, watch_interval};
+use crate::pid_file::PidFile;
+use crate::poller::Poller;
+use crate::post::Post;
+use crate::refusals::Refusals;
+use crate::segment::Segment;
+use crate::signals::Signals;
+use crate::source::Source;
+use crate::stop::Phase;
+use crate::vault::Vault;
+use crate::{limits, segment, user};
+
+/// Runs a server until it has stopped. `when_ready` is called once, when it is ready.
+///
+/// # Errors
+/// A sentence or several lines: why it is not ready, or cannot go on. Nothing is left behind then either.
+pub fn serve(
+    executable: PathBuf,
+    source: Source,
+    when_ready: impl FnOnce(&Master<'_>),
+) -> Result<(), String> {
+    let mut config = source.load().map_err(|problems| problems.to_string())?;
+    let target = user::Target::find(&config.server.user)?;
+    // Whoever holds the lock may replace what lies around: it is a killed server's.
+    let pid_file = PidFile::lock(&config.server.pid_file).map_err(|e| e.to_string())?;
+    config.server.pid_file = pid_file.path().to_owned();
+    logging::init(&config.server, "master").map_err(|e| e.to_string())?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = ?source.file(), "starting");
+    limits::raise_descriptors(&config)?;
+    let listeners = Listeners::bind(&config.server)?;
+    let control = ControlSocket::bind(&socket_path(pid_file.path()))?;
+    if let Some(target) = target {
+        drop_to(&target, &config, &pid_file, &control)?;
+    }
+    let segment = segment::create(&segment::name(pid_file.path()), &segment::capacity(&config))?;
+    let mut master = assemble(executable, source, config, listeners, control, &segment)?;
+    let result = master.run(when_ready);
+    master.end();
+    result
+}
+
+/// Becomes the configured user, to whom the files belong from then on.
+fn drop_to(
+    target: &user::Target,
+    config: &Config,
+    pid_file: &PidFile,
+    control: &ControlSocket,
+) -> Result<(), String> {
+    target.give(pid_file.path())?;
+    target.give(control.path())?;
+    if let Some(folder) = pid_file.made_folder() {
+        target.give(folder)?;
+    }
+    if !config.server.log_file.as_os_str().is_empty() {
+        target.give(&config.server.log_file)?;
+    }
+    target.become_it()
+}
+
+fn assemble(
+    executable: PathBuf,
+    source: Source,
+    config: Config,
+    listeners: Listeners,
+    control: ControlSocket,
+    segment: &Segment,
+) -> Result<Master<'_>, String> {
+    let cannot = |e: io::Error| format!("the master cannot be set up: {e}");
+    let table = &segment.table;
+    let now = Instant::now();
+    let me = table.start_process(MASTER, Role::Master);
+    table.set_pid(me, std::process::id().cast_signed());
+    // The master holds no lock and so never waits for one: nothing needs to happen at its pause point.
+    let hands = table.hands(
+        me,
+        HandsSettings {
+            outbox_bytes: config.limits.outbox_bytes,
+        },
+        Box::new(|| {}),
+    );
+    let doorbells = (0..table.slots())
+        .map(|_| role::doorbell())
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(cannot)?;
+    let workers = (FIRST_WORKER..table.slots()).map(|slot| Post::new(RoleName::Worker, slot, now));
+    Ok(Master {
+        vault: Vault::new(config.table.sessions),
+        seats: Seats::new(table),
+        watch_at: now + watch_interval(&config),
+        posts: std::iter::once(Post::new(RoleName::Timer, TIMER, now))
+            .chain(workers)
+            .collect(),
+        poller: Poller::new().map_err(cannot)?,
+        signals: Signals::new().map_err(cannot)?,
+        segment: segment.name.clone(),
+        recovery: None,
+        phase: Phase::Starting,
+        refusals: Refusals::default(),
+        packet: packet::Buffer::default(),
+        started: now,
+        config,
+        source,
+        executable,
+        table,
+        hands,
+        doorbells,
+        listeners,
+        control,
+    })
+}

@@ -1,0 +1,152 @@
+//! The master: one thread, one loop. Events become facts; once a turn, everything that follows from the facts and from the time is done.
+//!
+//! It never blocks, never reads a byte that a client sent, and sleeps when there is nothing to do. Each subject has its own file, in
+//! which the master's methods for it stand.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use config::Config;
+use nix::sys::epoll::EpollFlags;
+use shm_table::{Hands, Seats, Table};
+use sys::packet;
+
+use crate::control_socket::ControlSocket;
+use crate::listeners::Listeners;
+use crate::poller::{Poller, Token};
+use crate::post::Post;
+use crate::recovery::Recovery;
+use crate::refusals::Refusals;
+use crate::signals::{Signals, Wish};
+use crate::source::Source;
+use crate::stop::Phase;
+use crate::vault::Vault;
+
+/// Everything the master knows. What concerns a session stands in the table; the rest can be made anew from the configuration.
+pub struct Master<'t> {
+    pub config: Config,
+    pub source: Source,
+    pub executable: PathBuf,
+    pub table: &'t Table,
+    pub segment: String,
+    /// The master's own control block.
+    pub hands: Hands<'t>,
+    pub seats: Seats<'t>,
+    pub vault: Vault,
+    pub doorbells: Vec<OwnedFd>,
+    pub posts: Vec<Post>,
+    pub recovery: Option<Recovery>,
+    pub phase: Phase,
+    pub watch_at: Instant,
+    pub started: Instant,
+    pub poller: Poller,
+    pub signals: Signals,
+    pub listeners: Listeners,
+    pub refusals: Refusals,
+    pub control: ControlSocket,
+    pub packet: packet::Buffer,
+}
+
+impl Master<'_> {
+    /// Works until the server has stopped. `when_ready` is called once, when every role is at work.
+    ///
+    /// # Errors
+    /// A sentence: why the server did not become ready, or cannot go on.
+    pub fn run(&mut self, when_ready: impl FnOnce(&Self)) -> Result<(), String> {
+        let cannot_wait = |e: io::Error| format!("the master cannot wait for events: {e}");
+        self.poller
+            .add(&self.signals, Token::Signals, EpollFlags::EPOLLIN)
+            .map_err(cannot_wait)?;
+        self.listeners.register(&self.poller).map_err(cannot_wait)?;
+        self.control.register(&self.poller).map_err(cannot_wait)?;
+        self.hands.ready();
+        let mut when_ready = Some(when_ready);
+        loop {
+            let now = Instant::now();
+            self.settle(now);
+            match &self.phase {
+                Phase::Over(result) => return result.clone(),
+                Phase::Running => {
+                    if let Some(tell) = when_ready.take() {
+                        tell(self);
+                    }
+                }
+                _ => {}
+            }
+            let timeout = self.next_wake().map(|at| at.saturating_duration_since(now));
+            for ready in self.poller.wait(timeout).map_err(cannot_wait)? {
+                self.handle(ready);
+            }
+        }
+    }
+
+    fn handle(&mut self, ready: Token) {
+        match ready {
+            Token::Signals => self.hear_signals(),
+            Token::Listener(number) => self.welcome(number),
+            Token::Control => self.control.accept(&self.poller),
+            Token::ControlClient(number) => self.serve_control_client(number),
+            Token::Role(slot) => self.hear_role(slot),
+            Token::Refusal(number) => self.refusals.closed(&self.poller, number),
+        }
+    }
+
+    fn hear_signals(&mut self) {
+        loop {
+            match self.signals.next() {
+                Ok(None) => return,
+                Ok(Some(Wish::Stop)) => self.stop("signal"),
+                // What is wrong stands in the log; there is nobody to tell.
+                Ok(Some(Wish::Reload)) => drop(self.reload()),
+                Ok(Some(Wish::ReopenLogs)) => self.reopen_logs(),
+                Ok(Some(Wish::Reap)) => self.reap(),
+                Ok(Some(Wish::Upgrade)) => {
+                    tracing::warn!(
+                        "an upgrade in place is not available in this version; stop and start the server"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(%error, "signals cannot be read");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does what follows from the facts and the time. Doing it twice changes nothing.
+    fn settle(&mut self, now: Instant) {
+        self.watch(now);
+        self.settle_recovery(now);
+        self.fill_posts(now);
+        self.settle_phase(now);
+        self.refusals.time(&self.poller, now);
+        self.control.time(&self.poller, now);
+        self.settle_listeners(now);
+        self.flush_channels();
+    }
+
+    /// When something is to be done although nothing happens.
+    fn next_wake(&self) -> Option<Instant> {
+        let posts = self.posts.iter().filter_map(|post| post.again_at).min();
+        [
+            // Only while they may be filled: see `fill_posts`.
+            posts.filter(|_| self.fills_posts()),
+            Some(self.watch_at),
+            self.recovery.as_ref().map(Recovery::until),
+            self.phase.until(),
+            self.refusals.next_end(),
+            self.listeners.again_at(),
+            self.control.next_end(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+/// How often the master looks after its processes: often enough to notice a wedged one soon after `server.watchdog_ms`.
+pub fn watch_interval(config: &Config) -> Duration {
+    Duration::from_millis(u64::from(config.server.watchdog_ms / 4)).min(Duration::from_secs(1))
+}

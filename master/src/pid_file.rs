@@ -1,0 +1,235 @@
+//! The pid file: who holds its lock is the server of this configuration, and nobody else is.
+//!
+//! The lock is the truth, the number in the file is for people: a master that was killed leaves the file and loses the lock.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// The locked pid file of this process. It is removed when this is dropped.
+pub struct PidFile {
+    path: PathBuf,
+    file: Flock<File>,
+    made_folder: bool,
+}
+
+/// Why the lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another master has it.
+    #[error("a server runs already with this pid file: pid {pid} ({})", path.display())]
+    Running {
+        /// Its pid, as it stands in the file; 0 where it has not been written yet.
+        pid: i32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be made or locked.
+    #[error("the pid file {} cannot be used: {reason}", path.display())]
+    Os {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+impl PidFile {
+    /// Makes the file and its folder where they are missing, locks it, and writes this process's pid into it.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn lock(path: &Path) -> Result<Self, LockError> {
+        let os = |reason: io::Error| LockError::Os {
+            path: path.to_owned(),
+            reason,
+        };
+        let folder = path.parent().filter(|folder| !folder.exists());
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(os)?;
+        }
+        // One name for the file whatever way leads to it: the names of the socket and of the segment derive from it.
+        let path = canonical(path).map_err(os)?;
+        loop {
+            let file = open(&path).map_err(os)?;
+            let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => locked,
+                Err((file, Errno::EWOULDBLOCK)) => {
+                    return Err(LockError::Running {
+                        pid: read_pid(file),
+                        path,
+                    });
+                }
+                Err((_, errno)) => return Err(os(errno.into())),
+            };
+            if !is_still(&path, &locked) {
+                // A server that was ending has removed this file between our opening and our locking it.
+                continue;
+            }
+            locked
+                .set_len(0)
+                .and_then(|()| writeln!(&*locked, "{}", std::process::id()))
+                .map_err(os)?;
+            return Ok(Self {
+                path,
+                file: locked,
+                made_folder: folder.is_some(),
+            });
+        }
+    }
+
+    /// The file's one name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's folder, if it was made for it.
+    pub fn made_folder(&self) -> Option<&Path> {
+        self.path.parent().filter(|_| self.made_folder)
+    }
+}
+
+impl Drop for PidFile {
+    /// The lock goes last, with the descriptor. Where the folder does not let the file go, it is emptied.
+    fn drop(&mut self) {
+        if is_still(&self.path, &self.file)
+            && let Err(error) = std::fs::remove_file(&self.path)
+            && let Err(worse) = self.file.set_len(0)
+        {
+            tracing::error!(%error, %worse, path = %self.path.display(), "the pid file stays");
+        }
+    }
+}
+
+/// Whether a server holds the lock.
+pub fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    matches!(
+        Flock::lock(file, FlockArg::LockSharedNonblock),
+        Err((_, Errno::EWOULDBLOCK))
+    )
+}
+
+/// The path with its folder's links resolved; the folder must exist.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
+        _ => Ok(path.to_owned()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(path)
+}
+
+fn is_still(path: &Path, file: &File) -> bool {
+    match (std::fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
+        _ => false,
+    }
+}
+
+fn read_pid(mut file: File) -> i32 {
+    let mut text = String::new();
+    // What cannot be read is not known, which is what 0 says.
+    let _ = file.read_to_string(&mut text);
+    text.trim().parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that is removed when the test ends.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("steadfast-pid-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_and_names_the_first() {
+        let folder = Folder::new("second");
+        let path = folder.0.join("new/folder/x.pid");
+        let first = PidFile::lock(&path).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            format!("{}\n", std::process::id())
+        );
+        assert!(is_locked(&path));
+
+        let LockError::Running { pid, .. } = PidFile::lock(&path).map(drop).unwrap_err() else {
+            panic!("not refused")
+        };
+        assert_eq!(u32::try_from(pid), Ok(std::process::id()));
+
+        std::fs::remove_file(&path).unwrap();
+        // The first still holds the lock of a file that has no name any more: that is no obstacle, and it does not take the new file away.
+        let second = PidFile::lock(&path).unwrap();
+        drop(first);
+        assert!(is_locked(second.path()));
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_master_left_is_taken_over() {
+        let folder = Folder::new("stale");
+        let path = folder.0.join("x.pid");
+        std::fs::write(&path, "123456789\n").unwrap();
+        assert!(!is_locked(&path));
+        let lock = PidFile::lock(&path).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(lock.path()).unwrap(),
+            format!("{}\n", std::process::id())
+        );
+    }
+
+    #[test]
+    fn one_file_has_one_name() {
+        let folder = Folder::new("link");
+        std::fs::create_dir(folder.0.join("real")).unwrap();
+        std::os::unix::fs::symlink(folder.0.join("real"), folder.0.join("link")).unwrap();
+        let through_link = PidFile::lock(&folder.0.join("link/x.pid")).unwrap();
+        assert!(matches!(
+            PidFile::lock(&folder.0.join("real/x.pid")),
+            Err(LockError::Running { .. })
+        ));
+        assert_eq!(
+            through_link.path(),
+            folder.0.canonicalize().unwrap().join("real/x.pid")
+        );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error_with_its_name() {
+        let error = PidFile::lock(Path::new("/dev/null/x.pid"))
+            .map(drop)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/dev/null/x.pid"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Newcomers: accepted, given a row and a worker, or refused with a word.
+//!
+//! The worker with the fewest connections gets the next; one that has not taken its last ones yet is passed over while there are others.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use role::Seat;
+use shm_table::{Newcomer, ProcessId, Transport};
+
+use crate::cli::RoleName;
+use crate::listeners::Accepted;
+use crate::master::Master;
+use crate::refusals::Reason;
+use crate::stop::Phase;
+use crate::vault::Network;
+
+/// Newcomers taken from one listener in one turn, so that a crowd does not keep the master from its other duties.
+const BATCH_MAX: usize = 256;
+
+impl Master<'_> {
+    /// Takes in those who wait at a listener.
+    pub fn welcome(&mut self, listener: u32) {
+        let Some(transport) = self.listeners.transport(listener) else {
+            return;
+        };
+        for _ in 0..BATCH_MAX {
+            match self.listeners.accept(listener) {
+                Accepted::Connection(connection, peer) => self.seat(connection, peer, transport),
+                Accepted::Lost => {}
+                Accepted::Nobody => return,
+            }
+        }
+    }
+
+    fn seat(&mut self, connection: TcpStream, peer: SocketAddr, transport: Transport) {
+        if self.phase.is_stopping() {
+            return self.refuse(connection, transport, Reason::Draining);
+        }
+        let network = Network::of(peer);
+        let most = self.config.limits.connections_per_ip;
+        if most > 0 && self.vault.of_network(network) >= most {
+            return self.refuse(connection, transport, Reason::TooManyFromThere);
+        }
+        // The listeners are open only while there is a worker; one may have died in this very turn.
+        let Some(worker) = self.least_loaded() else {
+            return self.refuse(connection, transport, Reason::Full);
+        };
+        let limits = &self.config.limits;
+        let timeout_ms = match transport {
+            Transport::WebSocket => limits.handshake_timeout_ms,
+            Transport::Tcp => limits.login_timeout_ms,
+        };
+        let deadline_ms = self.table.now_ms() + u64::from(timeout_ms);
+        let Some(row) = self.seats.seat(&Newcomer {
+            transport,
+            peer,
+            worker,
+            deadline_ms,
+        }) else {
+            return self.refuse(connection, transport, Reason::Full);
+        };
+        let seat = Seat {
+            row: row.row,
+            generation: row.generation,
+        };
+        self.vault.keep(seat, connection, network, worker.slot);
+        if let Some(occupant) = self.occupants().find(|o| o.id == worker) {
+            occupant.channel.queue_seat(seat);
+        }
+    }
+
+    fn refuse(&mut self, connection: TcpStream, transport: Transport, reason: Reason) {
+        self.refusals.refuse(
+            &self.poller,
+            connection,
+            transport,
+            reason,
+            self.config.limits.refusals,
+        );
+    }
+
+    /// The worker that gets the next newcomer.
+    fn least_loaded(&self) -> Option<ProcessId> {
+        self.posts
+            .iter()
+            .filter(|post| post.role == RoleName::Worker)
+            .filter_map(|post| post.occupant.as_ref())
+            .filter(|occupant| occupant.ready && !occupant.condemned)
+            .min_by_key(|occupant| (occupant.wants_room, self.vault.of_worker(occupant.id.slot)))
+            .map(|occupant| occupant.id)
+    }
+
+    /// Opens the listeners when newcomers can be dealt with, and leaves them in the kernel's queue when not.
+    pub fn settle_listeners(&mut self, now: Instant) {
+        self.listeners.time(now);
+        let served = match self.phase {
+            Phase::Running => self.least_loaded().is_some(),
+            // They are refused, which needs no worker.
+            Phase::Draining(_) => true,
+            Phase::Starting | Phase::Ending(_) | Phase::Over(_) => false,
+        };
+        let open = served && self.listeners.again_at().is_none();
+        self.listeners.set_open(&self.poller, open);
+    }
+}

@@ -1,0 +1,58 @@
+//! Where the configuration comes from: remembered at the start, so that a reload reads the same file under the same rules.
+
+use std::path::{Path, PathBuf};
+
+use config::{Config, Problems};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "config.toml";
+
+/// Where to read the configuration, now and at every reload.
+#[derive(Clone, Debug)]
+pub struct Source {
+    file: PathBuf,
+    /// A file that was named must exist.
+    named: bool,
+    background: bool,
+}
+
+impl Source {
+    /// `file` as named on the command line; `background`: the server has no terminal to log to.
+    pub fn new(file: Option<&Path>, background: bool) -> Self {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        // Only an empty path cannot be made absolute, and that fails with its name when it is read.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            file: absolute,
+            named: file.is_some(),
+            background,
+        }
+    }
+
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        (self.named || self.file.exists()).then_some(&*self.file)
+    }
+
+    /// Reads and validates it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Config, Problems> {
+        let mut config = config::load(self.file(), std::env::vars_os())?;
+        if self.background && config.server.log_file.as_os_str().is_empty() {
+            config.server.log_file = config.server.pid_file.with_extension("log");
+        }
+        Ok(config)
+    }
+
+    /// The pid file alone, whatever else is wrong.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn pid_file(&self) -> Result<PathBuf, Problems> {
+        let path = config::pid_file(self.file(), std::env::vars_os())?;
+        // Where its folder does not exist there is no server, and the path is as good as another.
+        Ok(crate::pid_file::canonical(&path).unwrap_or(path))
+    }
+}

@@ -1,0 +1,130 @@
+//! The life of the server as phases, and its end: announce, flush, close, and leave nothing behind.
+//!
+//! The workers end first, each when its last connection is gone, then the timer, which watches their deadlines until then.
+//! All of it is bounded by `limits.drain_timeout_ms` and a margin; whoever is left then is killed. A second request stops at once.
+
+use std::time::{Duration, Instant};
+
+use role::ToRole;
+
+use crate::cli::RoleName;
+use crate::master::Master;
+
+/// Time past `limits.drain_timeout_ms` for the processes to end once their connections are gone.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// How long the last processes may take to end.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where in its life the server is.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Not all processes are at work yet; nobody is let in.
+    Starting,
+    /// At work.
+    Running,
+    /// The workers say goodbye to their clients, until then.
+    Draining(Instant),
+    /// The last processes end, until then.
+    Ending(Instant),
+    /// The master ends, with this result.
+    Over(Result<(), String>),
+}
+
+impl Phase {
+    /// Whether the server has been asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self, Self::Draining(_) | Self::Ending(_) | Self::Over(_))
+    }
+
+    /// When this phase has to be over.
+    pub fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Draining(until) | Self::Ending(until) => Some(*until),
+            Self::Starting | Self::Running | Self::Over(_) => None,
+        }
+    }
+
+    /// The name that `status` shows.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining(_) => "draining",
+            Self::Ending(_) | Self::Over(_) => "ending",
+        }
+    }
+}
+
+impl Master<'_> {
+    /// Begins the stop; asked again, ends it.
+    pub fn stop(&mut self, asked_by: &str) {
+        if self.phase.is_stopping() {
+            tracing::warn!(asked_by, "asked to stop again: stopping at once");
+            self.phase = Phase::Over(Ok(()));
+            return;
+        }
+        tracing::info!(asked_by, sessions = self.seats.seated(), "stopping");
+        self.table.set_draining(true);
+        let drain = Duration::from_millis(self.config.limits.drain_timeout_ms.into());
+        self.phase = Phase::Draining(Instant::now() + drain + MARGIN);
+        self.drain(RoleName::Worker);
+    }
+
+    /// Goes from one phase to the next when its time or its condition has come.
+    pub fn settle_phase(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Starting if self.everyone_is_ready() => {
+                tracing::info!(processes = self.posts.len(), "the server is ready");
+                self.phase = Phase::Running;
+            }
+            Phase::Draining(until) if !self.has(RoleName::Worker) || now >= until => {
+                if now >= until {
+                    self.condemn_all(
+                        RoleName::Worker,
+                        "it did not end within limits.drain_timeout_ms",
+                    );
+                }
+                self.phase = Phase::Ending(now + ENDING_TIMEOUT);
+                self.drain(RoleName::Timer);
+            }
+            Phase::Ending(until)
+                if self.posts.iter().all(|post| post.occupant.is_none()) || now >= until =>
+            {
+                tracing::info!("stopped");
+                self.phase = Phase::Over(Ok(()));
+            }
+            _ => {}
+        }
+    }
+
+    fn everyone_is_ready(&self) -> bool {
+        self.posts
+            .iter()
+            .all(|post| post.occupant.as_ref().is_some_and(|o| o.ready))
+    }
+
+    fn drain(&mut self, role: RoleName) {
+        for post in self.posts.iter_mut().filter(|post| post.role == role) {
+            if let Some(occupant) = &mut post.occupant {
+                occupant.channel.queue(ToRole::Drain);
+            }
+        }
+    }
+
+    fn condemn_all(&mut self, role: RoleName, reason: &str) {
+        for post in self.posts.iter_mut().filter(|post| post.role == role) {
+            if let Some(occupant) = &mut post.occupant {
+                occupant.condemn(reason);
+            }
+        }
+    }
+
+    /// The last act: ends every process that is left and waits for it, and leaves it to the end of this process to tell those who wait.
+    pub fn end(&mut self) {
+        for occupant in self.occupants() {
+            occupant.end_now();
+        }
+        self.control.keep_until_the_end();
+    }
+}

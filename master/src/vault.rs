@@ -1,0 +1,207 @@
+//! The vault: the master's duplicate of every client's connection, by row.
+//!
+//! A connection stays open as long as its duplicate lies here, whatever happens to the worker that serves it.
+//! The counts by network and by worker follow from the entries and change with them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use role::Seat;
+use shm_table::Slot;
+
+/// Whom `limits.connections_per_ip` counts as one: an IPv4 address, or the /64 network that a single IPv6 host usually has to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(u64);
+
+impl Network {
+    /// The network an address belongs to.
+    pub fn of(address: SocketAddr) -> Self {
+        match address.ip().to_canonical() {
+            // The prefix of IPv4-mapped addresses is no unicast network of IPv6.
+            IpAddr::V4(v4) => Self(0xffff << 32 | u64::from(v4.to_bits())),
+            IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+struct Entry {
+    connection: TcpStream,
+    generation: u32,
+    network: Network,
+    worker: Slot,
+}
+
+/// Every client's connection.
+pub struct Vault {
+    entries: Vec<Option<Entry>>,
+    by_network: HashMap<Network, u32>,
+    by_worker: [u32; Slot::MAX as usize + 1],
+}
+
+impl Vault {
+    /// Room for `rows` connections.
+    pub fn new(rows: u32) -> Self {
+        Self {
+            entries: std::iter::repeat_with(|| None)
+                .take(rows as usize)
+                .collect(),
+            by_network: HashMap::new(),
+            by_worker: [0; Slot::MAX as usize + 1],
+        }
+    }
+
+    /// Keeps a connection under its row.
+    pub fn keep(&mut self, seat: Seat, connection: TcpStream, network: Network, worker: Slot) {
+        let Some(entry) = self.entries.get_mut(seat.row as usize) else {
+            return;
+        };
+        *self.by_network.entry(network).or_default() += 1;
+        self.by_worker[usize::from(worker)] += 1;
+        let before = entry.replace(Entry {
+            connection,
+            generation: seat.generation,
+            network,
+            worker,
+        });
+        if let Some(before) = before {
+            // The table gave a row twice. The counts stay true; the older connection ends.
+            tracing::error!(
+                row = seat.row,
+                "a row was seated while its connection was open"
+            );
+            self.uncount(&before);
+        }
+    }
+
+    /// A connection's descriptor, unless it is closed already.
+    pub fn descriptor(&self, seat: Seat) -> Option<BorrowedFd<'_>> {
+        let entry = self.entries.get(seat.row as usize)?.as_ref()?;
+        (entry.generation == seat.generation).then(|| entry.connection.as_fd())
+    }
+
+    /// Closes the duplicate of a connection whose worker has finished with it. False: it is not here.
+    pub fn close(&mut self, seat: Seat) -> bool {
+        self.take(seat).is_some()
+    }
+
+    /// Ends a connection that nobody serves any more, for its peer and for every process that has it. False: it is not here.
+    pub fn cut(&mut self, seat: Seat) -> bool {
+        let Some(entry) = self.take(seat) else {
+            return false;
+        };
+        // An error means that the peer was faster.
+        let _ = entry.connection.shutdown(Shutdown::Both);
+        true
+    }
+
+    /// Connections of one network.
+    pub fn of_network(&self, network: Network) -> u32 {
+        self.by_network.get(&network).copied().unwrap_or(0)
+    }
+
+    /// Connections that one worker was given.
+    pub fn of_worker(&self, worker: Slot) -> u32 {
+        self.by_worker[usize::from(worker)]
+    }
+
+    fn take(&mut self, seat: Seat) -> Option<Entry> {
+        let entry = self
+            .entries
+            .get_mut(seat.row as usize)?
+            .take_if(|e| e.generation == seat.generation)?;
+        self.uncount(&entry);
+        Some(entry)
+    }
+
+    fn uncount(&mut self, entry: &Entry) {
+        self.by_worker[usize::from(entry.worker)] -= 1;
+        if let Some(count) = self.by_network.get_mut(&entry.network) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_network.remove(&entry.network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    fn network(text: &str) -> Network {
+        Network::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn only_the_right_generation_opens_the_vault() {
+        let mut vault = Vault::new(4);
+        let (seat, old) = (
+            Seat {
+                row: 3,
+                generation: 7,
+            },
+            Seat {
+                row: 3,
+                generation: 6,
+            },
+        );
+        let (mut client, here) = connection();
+        vault.keep(seat, here, network("10.0.0.1:1"), 4);
+        assert!(vault.descriptor(old).is_none());
+        assert!(!vault.close(old));
+        assert!(vault.descriptor(seat).is_some());
+        assert_eq!(
+            (vault.of_worker(4), vault.of_network(network("10.0.0.1:2"))),
+            (1, 1)
+        );
+
+        assert!(vault.close(seat));
+        assert!(!vault.close(seat));
+        assert_eq!(
+            (vault.of_worker(4), vault.of_network(network("10.0.0.1:2"))),
+            (0, 0)
+        );
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert!(
+            vault
+                .descriptor(Seat {
+                    row: 99,
+                    generation: 0
+                })
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_cut_connection_ends_even_where_a_duplicate_is_open() {
+        let mut vault = Vault::new(1);
+        let (mut client, here) = connection();
+        let duplicate = here.try_clone().unwrap();
+        let seat = Seat {
+            row: 0,
+            generation: 1,
+        };
+        vault.keep(seat, here, network("10.0.0.1:1"), 4);
+        assert!(vault.cut(seat));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop(duplicate);
+    }
+
+    #[test]
+    fn networks() {
+        assert_eq!(network("10.0.0.1:1"), network("[::ffff:10.0.0.1]:2"));
+        assert_ne!(network("10.0.0.1:1"), network("10.0.0.2:1"));
+        assert_eq!(network("[2001:db8::1]:1"), network("[2001:db8::ffff:2]:1"));
+        assert_ne!(network("[2001:db8::1]:1"), network("[2001:db8:0:1::1]:1"));
+        assert_ne!(network("[::1]:1"), network("0.0.0.1:1"));
+    }
+}
