@@ -35,9 +35,14 @@ pub fn text(master: &Master<'_>) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "master".into());
     let config = master
         .source
-        .file()
+        .named_file()
         .map_or_else(String::new, |file| format!(" --config {}", file.display()));
-    let _ = write!(out, "\n  stop        Ctrl-C, or: {program} stop{config}");
+    let terminal = if master.source.is_background() {
+        ""
+    } else {
+        "Ctrl-C, or: "
+    };
+    let _ = write!(out, "\n  stop        {terminal}{program} stop{config}");
     let _ = write!(out, "\n  look        {program} status{config}");
     out
 }

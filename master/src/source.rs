@@ -34,6 +34,16 @@ impl Source {
         (self.named || self.file.exists()).then_some(&*self.file)
     }
 
+    /// The file, if it was named on the command line: whoever gives a command for this server has to name it as well.
+    pub fn named_file(&self) -> Option<&Path> {
+        self.named.then_some(&*self.file)
+    }
+
+    /// Whether the server runs without a terminal.
+    pub fn is_background(&self) -> bool {
+        self.background
+    }
+
     /// Reads and validates it.
     ///
     /// # Errors
