@@ -11,7 +11,7 @@ mod presence;
 use std::io::{self, Write};
 
 use crate::code::{CloseCode, ErrorCode};
-use json::{Object, Raw, Text};
+use json::{Raw, Text, message_of_type};
 
 pub use presence::{Device, PresenceUser, presence};
 
@@ -82,52 +82,56 @@ pub fn open<W: Write + ?Sized>(
     login_timeout_ms: u64,
     heartbeat_ms: u64,
 ) -> io::Result<()> {
-    let mut object = Object::of_type(w, "open")?;
-    object.field("session", Text(session))?;
-    object.field("server", Text(server))?;
-    object.field("loginTimeoutMs", login_timeout_ms)?;
-    object.field("heartbeatMs", heartbeat_ms)?;
-    object.end()
+    message_of_type(w, "open", |object| {
+        object.field("session", Text(session))?;
+        object.field("server", Text(server))?;
+        object.field("loginTimeoutMs", login_timeout_ms)?;
+        object.field("heartbeatMs", heartbeat_ms)
+    })
 }
 
 /// The answer to a login.
 pub fn welcome<W: Write + ?Sized>(w: &mut W, user_name: &str) -> io::Result<()> {
-    w.write_all(br#"{"type":"system","event":"login","content":"hello, welcome "#)?;
-    json::escaped(w, user_name)?;
-    w.write_all(b"\"}")
+    message_of_type(w, "system", |object| {
+        object.field("event", Text("login"))?;
+        let out = object.name("content")?;
+        out.put(b"\"hello, welcome ")?;
+        json::escaped(out, user_name)?;
+        out.put(b"\"")
+    })
 }
 
 /// A sentence of the server's own, for a person to read.
 pub fn notice<W: Write + ?Sized>(w: &mut W, event: &str, sentence: &str) -> io::Result<()> {
-    let mut object = Object::of_type(w, "system")?;
-    object.field("event", Text(event))?;
-    object.field("content", Text(sentence))?;
-    object.end()
+    message_of_type(w, "system", |object| {
+        object.field("event", Text(event))?;
+        object.field("content", Text(sentence))
+    })
 }
 
 /// An administrator's word to everyone.
 pub fn broadcast<W: Write + ?Sized>(w: &mut W, parts: &Broadcast<'_>) -> io::Result<()> {
-    let mut object = Object::of_type(w, "system")?;
-    object.field("event", Text("broadcast"))?;
-    object.field("id", Text(parts.id))?;
-    object.field("from", Text(parts.from))?;
-    object.field("content", Raw(parts.content))?;
-    object.field("time", parts.time_ms)?;
-    object.end()
+    message_of_type(w, "system", |object| {
+        object.field("event", Text("broadcast"))?;
+        object.field("id", Text(parts.id))?;
+        object.field("from", Text(parts.from))?;
+        object.field("content", Raw(parts.content))?;
+        object.field("time", parts.time_ms)
+    })
 }
 
 /// A message, as its recipients get it, and its sender too where no `ack` was asked for.
 pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
-    let mut object = Object::of_type(w, "message")?;
-    object.field("id", Text(parts.id))?;
-    object.field("from", Text(parts.from))?;
-    match parts.to {
-        To::User(name) => object.field("to", Text(name))?,
-        To::Group(name) => object.field("group", Text(name))?,
-    }
-    object.field("content", Raw(parts.content))?;
-    object.field("time", parts.time_ms)?;
-    object.end()
+    message_of_type(w, "message", |object| {
+        object.field("id", Text(parts.id))?;
+        object.field("from", Text(parts.from))?;
+        match parts.to {
+            To::User(name) => object.field("to", Text(name))?,
+            To::Group(name) => object.field("group", Text(name))?,
+        }
+        object.field("content", Raw(parts.content))?;
+        object.field("time", parts.time_ms)
+    })
 }
 
 /// What became of a message, for the sender who numbered it.
@@ -137,18 +141,16 @@ pub fn ack<W: Write + ?Sized>(
     message_id: &str,
     status: Status,
 ) -> io::Result<()> {
-    let mut object = Object::of_type(w, "ack")?;
-    object.optional("id", id.map(Raw))?;
-    object.field("messageId", Text(message_id))?;
-    object.field("status", Text(status.as_str()))?;
-    object.end()
+    message_of_type(w, "ack", |object| {
+        object.optional("id", id.map(Raw))?;
+        object.field("messageId", Text(message_id))?;
+        object.field("status", Text(status.as_str()))
+    })
 }
 
 /// The answer to `ping`. Milliseconds since 1970.
 pub fn pong<W: Write + ?Sized>(w: &mut W, time_ms: u64) -> io::Result<()> {
-    let mut object = Object::of_type(w, "pong")?;
-    object.field("time", time_ms)?;
-    object.end()
+    message_of_type(w, "pong", |object| object.field("time", time_ms))
 }
 
 /// A refusal: `id` names the message, `close_code` is given where the connection closes with it.
@@ -159,12 +161,12 @@ pub fn error<W: Write + ?Sized>(
     id: Option<&str>,
     close_code: Option<CloseCode>,
 ) -> io::Result<()> {
-    let mut object = Object::of_type(w, "error")?;
-    object.field("code", Text(code.as_str()))?;
-    object.field("content", Text(sentence))?;
-    object.optional("id", id.map(Raw))?;
-    object.optional("closeCode", close_code.map(|code| u64::from(code.0)))?;
-    object.end()
+    message_of_type(w, "error", |object| {
+        object.field("code", Text(code.as_str()))?;
+        object.field("content", Text(sentence))?;
+        object.optional("id", id.map(Raw))?;
+        object.optional("closeCode", close_code.map(|code| u64::from(code.0)))
+    })
 }
 
 /// The last word before the server closes a connection.
@@ -173,10 +175,10 @@ pub fn kicked<W: Write + ?Sized>(
     reason: &str,
     close_code: Option<CloseCode>,
 ) -> io::Result<()> {
-    let mut object = Object::of_type(w, "kicked")?;
-    object.field("reason", Text(reason))?;
-    object.optional("closeCode", close_code.map(|code| u64::from(code.0)))?;
-    object.end()
+    message_of_type(w, "kicked", |object| {
+        object.field("reason", Text(reason))?;
+        object.optional("closeCode", close_code.map(|code| u64::from(code.0)))
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,51 @@
-//! JSON written field by field: just enough of it to write flat objects in a fixed order without a
-//! value tree or an allocation.
+//! JSON written field by field: just enough of it to write objects in a fixed order without a value
+//! tree or an allocation.
 
 use std::io::{self, Write};
 
+/// Gathers the many small pieces of a message, as the writer behind may be a virtual call away.
+/// Nothing arrives before [`Out::flush`].
+pub(super) struct Out<'w, W: ?Sized> {
+    w: &'w mut W,
+    room: [u8; ROOM_BYTES],
+    used: usize,
+}
+
+/// Enough for all of most messages, little enough to be cleared without being noticed.
+const ROOM_BYTES: usize = 256;
+
+impl<'w, W: Write + ?Sized> Out<'w, W> {
+    pub(super) fn new(w: &'w mut W) -> Self {
+        Out {
+            w,
+            room: [0; ROOM_BYTES],
+            used: 0,
+        }
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > ROOM_BYTES - self.used {
+            self.flush()?;
+        }
+        match self.room.get_mut(self.used..self.used + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.used += bytes.len();
+                Ok(())
+            }
+            None => self.w.write_all(bytes),
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let used = std::mem::take(&mut self.used);
+        self.w.write_all(&self.room[..used])
+    }
+}
+
 /// What may stand behind a field's name.
 pub(super) trait Value {
-    fn write<W: Write + ?Sized>(&self, w: &mut W) -> io::Result<()>;
+    fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()>;
 }
 
 /// Text that is to become a JSON string.
@@ -16,27 +56,27 @@ pub(super) struct Text<'a>(pub &'a str);
 pub(super) struct Raw<'a>(pub &'a str);
 
 impl Value for Text<'_> {
-    fn write<W: Write + ?Sized>(&self, w: &mut W) -> io::Result<()> {
-        w.write_all(b"\"")?;
-        escaped(w, self.0)?;
-        w.write_all(b"\"")
+    fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()> {
+        out.put(b"\"")?;
+        escaped(out, self.0)?;
+        out.put(b"\"")
     }
 }
 
 impl Value for Raw<'_> {
-    fn write<W: Write + ?Sized>(&self, w: &mut W) -> io::Result<()> {
+    fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()> {
         let mut rest = self.0.as_bytes();
         while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
-            w.write_all(&rest[..at])?;
-            w.write_all(b" ")?;
+            out.put(&rest[..at])?;
+            out.put(b" ")?;
             rest = &rest[at + 1..];
         }
-        w.write_all(rest)
+        out.put(rest)
     }
 }
 
 impl Value for u64 {
-    fn write<W: Write + ?Sized>(&self, w: &mut W) -> io::Result<()> {
+    fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()> {
         const DIGITS_MAX: usize = u64::MAX.ilog10() as usize + 1;
         let mut digits = [0; DIGITS_MAX];
         let mut at = DIGITS_MAX;
@@ -47,45 +87,57 @@ impl Value for u64 {
             digits[at] = b'0' + (left % 10) as u8;
             left /= 10;
             if left == 0 {
-                return w.write_all(&digits[at..]);
+                return out.put(&digits[at..]);
             }
         }
     }
 }
 
 impl Value for bool {
-    fn write<W: Write + ?Sized>(&self, w: &mut W) -> io::Result<()> {
-        w.write_all(if *self { b"true" } else { b"false" })
+    fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()> {
+        out.put(if *self { b"true" } else { b"false" })
     }
+}
+
+/// Writes a whole message: an object whose first field is `type`. `kind` needs no escape, being one
+/// of our own words, and so it is with all names of fields.
+pub(super) fn message_of_type<'w, W: Write + ?Sized>(
+    w: &'w mut W,
+    kind: &'static str,
+    fields: impl FnOnce(&mut Object<'_, 'w, W>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = Out::new(w);
+    out.put(b"{\"type\":\"")?;
+    out.put(kind.as_bytes())?;
+    out.put(b"\"")?;
+    let mut object = Object {
+        out: &mut out,
+        empty: false,
+    };
+    fields(&mut object)?;
+    object.end()?;
+    out.flush()
 }
 
 /// An object being written; [`Object::end`] closes it.
-pub(super) struct Object<'w, W: ?Sized> {
-    w: &'w mut W,
+pub(super) struct Object<'o, 'w, W: ?Sized> {
+    out: &'o mut Out<'w, W>,
     empty: bool,
 }
 
-impl<'w, W: Write + ?Sized> Object<'w, W> {
-    pub(super) fn start(w: &'w mut W) -> io::Result<Self> {
-        w.write_all(b"{")?;
-        Ok(Object { w, empty: true })
+impl<'o, 'w, W: Write + ?Sized> Object<'o, 'w, W> {
+    pub(super) fn start(out: &'o mut Out<'w, W>) -> io::Result<Self> {
+        out.put(b"{")?;
+        Ok(Object { out, empty: true })
     }
 
-    /// Starts a message. `kind` is one of our own words and needs no escape.
-    pub(super) fn of_type(w: &'w mut W, kind: &'static str) -> io::Result<Self> {
-        w.write_all(b"{\"type\":\"")?;
-        w.write_all(kind.as_bytes())?;
-        w.write_all(b"\"")?;
-        Ok(Object { w, empty: false })
-    }
-
-    /// Writes a name and hands out the writer for the value. `name` needs no escape.
-    pub(super) fn name(&mut self, name: &'static str) -> io::Result<&mut W> {
-        self.w.write_all(if self.empty { b"\"" } else { b",\"" })?;
+    /// Writes a name, and hands out the writer for its value.
+    pub(super) fn name(&mut self, name: &'static str) -> io::Result<&mut Out<'w, W>> {
+        self.out.put(if self.empty { b"\"" } else { b",\"" })?;
         self.empty = false;
-        self.w.write_all(name.as_bytes())?;
-        self.w.write_all(b"\":")?;
-        Ok(self.w)
+        self.out.put(name.as_bytes())?;
+        self.out.put(b"\":")?;
+        Ok(self.out)
     }
 
     pub(super) fn field(&mut self, name: &'static str, value: impl Value) -> io::Result<()> {
@@ -105,33 +157,33 @@ impl<'w, W: Write + ?Sized> Object<'w, W> {
     }
 
     pub(super) fn end(self) -> io::Result<()> {
-        self.w.write_all(b"}")
+        self.out.put(b"}")
     }
 }
 
 /// Writes text as the inside of a JSON string: clean stretches as they are, the rest escaped.
-pub(super) fn escaped<W: Write + ?Sized>(w: &mut W, text: &str) -> io::Result<()> {
+pub(super) fn escaped<W: Write + ?Sized>(out: &mut Out<'_, W>, text: &str) -> io::Result<()> {
     let bytes = text.as_bytes();
     let mut clean_from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if byte >= b' ' && byte != b'"' && byte != b'\\' {
             continue;
         }
-        w.write_all(&bytes[clean_from..at])?;
+        out.put(&bytes[clean_from..at])?;
         clean_from = at + 1;
         match byte {
-            b'"' => w.write_all(b"\\\"")?,
-            b'\\' => w.write_all(b"\\\\")?,
-            b'\n' => w.write_all(b"\\n")?,
-            b'\r' => w.write_all(b"\\r")?,
-            b'\t' => w.write_all(b"\\t")?,
+            b'"' => out.put(b"\\\"")?,
+            b'\\' => out.put(b"\\\\")?,
+            b'\n' => out.put(b"\\n")?,
+            b'\r' => out.put(b"\\r")?,
+            b'\t' => out.put(b"\\t")?,
             control => {
                 const HEX: &[u8; 16] = b"0123456789abcdef";
                 let high = HEX[usize::from(control >> 4)];
                 let low = HEX[usize::from(control & 15)];
-                w.write_all(&[b'\\', b'u', b'0', b'0', high, low])?;
+                out.put(&[b'\\', b'u', b'0', b'0', high, low])?;
             }
         }
     }
-    w.write_all(&bytes[clean_from..])
+    out.put(&bytes[clean_from..])
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::json::{Object, Text, Value};
+use super::json::{Object, Out, Text, Value, message_of_type};
 
 /// One user in a `presence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +36,15 @@ pub fn presence<'a, W: Write + ?Sized>(
     users: impl IntoIterator<Item = PresenceUser<'a>>,
     more: u32,
 ) -> io::Result<()> {
-    let mut object = Object::of_type(w, "presence")?;
-    object.optional("group", group.map(Text))?;
-    list(object.name("users")?, users, user)?;
-    object.optional("more", (more > 0).then_some(u64::from(more)))?;
-    object.end()
+    message_of_type(w, "presence", |object| {
+        object.optional("group", group.map(Text))?;
+        list(object.name("users")?, users, user)?;
+        object.optional("more", (more > 0).then_some(u64::from(more)))
+    })
 }
 
-fn user<W: Write + ?Sized>(w: &mut W, user: PresenceUser<'_>) -> io::Result<()> {
-    let mut object = Object::start(w)?;
+fn user<W: Write + ?Sized>(out: &mut Out<'_, W>, user: PresenceUser<'_>) -> io::Result<()> {
+    let mut object = Object::start(out)?;
     object.field("name", Text(user.name))?;
     object.field("online", user.online)?;
     list(object.name("devices")?, user.devices, device)?;
@@ -53,31 +53,31 @@ fn user<W: Write + ?Sized>(w: &mut W, user: PresenceUser<'_>) -> io::Result<()> 
     })?;
     match user.last_seen_ms {
         Some(time_ms) => object.field("lastSeen", time_ms)?,
-        None => object.name("lastSeen")?.write_all(b"null")?,
+        None => object.name("lastSeen")?.put(b"null")?,
     }
     object.end()
 }
 
-fn device<W: Write + ?Sized>(w: &mut W, device: &Device<'_>) -> io::Result<()> {
-    let mut object = Object::start(w)?;
+fn device<W: Write + ?Sized>(out: &mut Out<'_, W>, device: &Device<'_>) -> io::Result<()> {
+    let mut object = Object::start(out)?;
     object.optional("id", device.id.map(Text))?;
     object.optional("model", device.model.map(Text))?;
     object.end()
 }
 
 fn list<W: Write + ?Sized, T>(
-    w: &mut W,
+    out: &mut Out<'_, W>,
     items: impl IntoIterator<Item = T>,
-    mut write: impl FnMut(&mut W, T) -> io::Result<()>,
+    mut write: impl FnMut(&mut Out<'_, W>, T) -> io::Result<()>,
 ) -> io::Result<()> {
-    w.write_all(b"[")?;
+    out.put(b"[")?;
     let mut first = true;
     for item in items {
         if !first {
-            w.write_all(b",")?;
+            out.put(b",")?;
         }
         first = false;
-        write(w, item)?;
+        write(out, item)?;
     }
-    w.write_all(b"]")
+    out.put(b"]")
 }

@@ -167,3 +167,22 @@ fn presence_lists_users() {
         r#"{"type":"presence","group":"g","users":[],"more":3}"#
     );
 }
+
+#[test]
+fn sentences_of_any_length_arrive_whole_and_in_order() {
+    for length in 0..600 {
+        let sentence: String = ('a'..='z').cycle().take(length).chain(['"']).collect();
+        let expected = format!(
+            r#"{{"type":"system","event":"e","content":"{}\""}}"#,
+            &sentence[..length]
+        );
+        assert_eq!(written(|w| notice(w, "e", &sentence)), expected);
+    }
+}
+
+#[test]
+fn the_writers_errors_come_back() {
+    let mut room = [0; 10];
+    assert!(pong(&mut &mut room[..], 1).is_err());
+    assert!(welcome(&mut &mut room[..], &"x".repeat(1000)).is_err());
+}
