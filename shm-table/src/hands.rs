@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use crate::control::{Counter, ProcessState};
 use crate::handle::{FIRST_WORKER, ProcessId, RowHandle, Slot};
 use crate::pool::Magazine;
-use crate::ready::Walk;
+use crate::ready::{Walk, announce_sleep, must_ring};
 use crate::row::{Order, Orders, Row, RowWord, State, Transport};
 use crate::session_id::SessionId;
 use crate::table::Table;
@@ -317,8 +317,7 @@ impl<'t> Hands<'t> {
         while touched != 0 {
             let slot = touched.trailing_zeros() as usize;
             touched &= touched - 1;
-            let sleeping = &self.view.controls[slot].sleeping;
-            if sleeping.peek() == 1 && sleeping.swap(0) == 1 {
+            if must_ring(&self.view.controls[slot].sleeping) {
                 ring |= 1 << slot;
             }
         }
@@ -328,17 +327,7 @@ impl<'t> Hands<'t> {
     /// Announces sleep. False: something became ready meanwhile, so look again instead.
     pub fn about_to_sleep(&self) -> bool {
         let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
-        sleeping.set(1);
-        // Announced before looking: whoever makes something ready after the look sees the announcement.
-        full_fence();
-        let nothing = self
-            .view
-            .ready(self.me.slot)
-            .is_none_or(|ready| !ready.any());
-        if !nothing {
-            sleeping.set(0);
-        }
-        nothing
+        announce_sleep(sleeping, self.view.ready(self.me.slot))
     }
 
     /// Takes the announcement back.

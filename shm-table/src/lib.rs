@@ -16,11 +16,17 @@
 //! - Everything has a limit, and at the limit the caller is told ([`Full`], [`LoginRefused`],
 //!   [`JoinRefused`]) and nothing has changed.
 //!
+//! Under `--cfg loom` only the algorithms are built, for their models (`loom_tests`).
+//!
 //! What it does not: it trusts the processes of its own server. A process that writes wild pointers into the
 //! mapping can spoil it, which is why everything outside this crate is safe Rust.
 
+#![cfg_attr(loom, allow(dead_code))]
+
 mod arena;
+#[cfg(not(loom))]
 mod control;
+#[cfg(not(loom))]
 mod groups;
 mod handle;
 pub mod kill_point;
@@ -28,13 +34,20 @@ mod lock;
 mod outbox;
 mod pool;
 mod ready;
+#[cfg(not(loom))]
 mod row;
+#[cfg(not(loom))]
 mod session_id;
 mod sync;
+#[cfg(not(loom))]
 mod text;
 mod two_copies;
+#[cfg(not(loom))]
 mod users;
 mod word;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 #[cfg(not(loom))]
 mod audit;
@@ -57,19 +70,30 @@ mod view;
 #[cfg(not(loom))]
 mod window;
 
+#[cfg(not(loom))]
 pub use control::{Counter, ProcessState, Role};
 pub use handle::{FIRST_WORKER, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
+#[cfg(not(loom))]
 pub use hands::{
     Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn,
     Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
 };
+#[cfg(not(loom))]
 pub use layout::{Capacity, WINDOW_BYTES};
+#[cfg(not(loom))]
 pub use recovery::Recovered;
+#[cfg(not(loom))]
 pub use row::{Order, Orders, State, Transport};
+#[cfg(not(loom))]
 pub use seats::{Newcomer, Seats};
+#[cfg(not(loom))]
 pub use session_id::SessionId;
+#[cfg(not(loom))]
 pub use stats::{ProcessStats, SectionStats, Stats};
+#[cfg(not(loom))]
 pub use table::{AttachError, CreateError, Table};
+#[cfg(not(loom))]
 pub use text::{Name, TEXT_BYTES_MAX};
 pub use two_copies::Stream;
+#[cfg(not(loom))]
 pub use window::ReadWindow;

@@ -3,7 +3,7 @@
 //! Setting bits is repeatable, so a producer that dies between two of them leaves nothing to undo:
 //! recovery sets them all again. Each set of bits belongs to one worker, who is the only one to clear them.
 
-use crate::word::Word64;
+use crate::word::{Word32, Word64, full_fence};
 
 /// The ready bits of one worker.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,23 @@ impl Ready<'_> {
     pub fn any(&self) -> bool {
         self.summary.iter().any(|word| word.get() != 0)
     }
+}
+
+/// Announces in `sleeping` that the worker is about to sleep. False: something is ready, do not sleep.
+pub(crate) fn announce_sleep(sleeping: &Word32, ready: Option<Ready<'_>>) -> bool {
+    sleeping.set(1);
+    // Announced before looking: whoever marks a row after the look sees the announcement.
+    full_fence();
+    let nothing = ready.is_none_or(|ready| !ready.any());
+    if !nothing {
+        sleeping.set(0);
+    }
+    nothing
+}
+
+/// True if the caller, who has marked rows and then called [`full_fence`], must ring the sleeper's doorbell.
+pub(crate) fn must_ring(sleeping: &Word32) -> bool {
+    sleeping.peek() == 1 && sleeping.swap(0) == 1
 }
 
 /// A worker's walk over its marked rows; what it has cleared but not yet returned is a cache, as recovery

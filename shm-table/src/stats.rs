@@ -62,10 +62,9 @@ impl Table {
         for row in view.rows {
             let word = row.state();
             by_state[word.state as usize] += 1;
-            if word.state != State::Free {
-                if let Some(count) = by_slot.get_mut(usize::from(word.owner.slot)) {
-                    *count += 1;
-                }
+            let count = by_slot.get_mut(usize::from(word.owner.slot));
+            if let (Some(count), true) = (count, word.state != State::Free) {
+                *count += 1;
             }
         }
         let in_hand = |count: fn(&Control) -> u32| -> u64 {

@@ -301,7 +301,7 @@ fn reserve_pages(name: &str, bytes: usize) -> Result<(), CreateError> {
             needed_bytes: bytes as u64,
             available_bytes: nix::sys::statvfs::statvfs("/dev/shm")
                 .ok()
-                .map(|fs| fs.blocks_available() as u64 * fs.fragment_size() as u64),
+                .map(|fs| fs.blocks_available() * fs.fragment_size()),
         },
         other => CreateError::Os {
             name: name.to_owned(),

@@ -5,6 +5,8 @@
 //! sessions must be as they were, a message must have arrived whole or not at all, a successor must be able to
 //! do the same operation, and when all have gone nothing may be left.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
+
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

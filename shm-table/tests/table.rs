@@ -1,5 +1,7 @@
 //! What the table does when nobody dies.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
+
 mod common;
 
 use common::{connect, login, read_all, send, small, worker};

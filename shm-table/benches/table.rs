@@ -1,0 +1,155 @@
+//! What the table's operations cost: `cargo bench -p shm-table`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use shm_table::{
+    Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, Role, RowHandle,
+    SameUser, Seats, State, Table, Transport, Urgency,
+};
+
+const SESSIONS: u32 = 10_000;
+
+fn table() -> &'static Table {
+    Box::leak(Box::new(Table::private(&Capacity {
+        sessions: SESSIONS,
+        arena_bytes: 64 << 20,
+        groups: 4096,
+        memberships: 65_536,
+        workers: 1,
+    })))
+}
+
+/// Fills the table with users "user0", "user1", ...
+fn crowd() -> (Hands<'static>, Vec<RowHandle>) {
+    let table = table();
+    let mut seats = Seats::new(table);
+    let me = table.start_process(FIRST_WORKER, Role::Worker);
+    let settings = HandsSettings {
+        outbox_bytes: 1 << 20,
+    };
+    let mut hands = table.hands(me, settings, Box::new(|| {}));
+    let peer = "127.0.0.1:1".parse().expect("an address");
+    let rows = (0..SESSIONS)
+        .map(|n| {
+            let newcomer = Newcomer {
+                transport: Transport::WebSocket,
+                peer,
+                worker: me,
+                deadline_ms: 0,
+            };
+            let row = seats.seat(&newcomer).expect("a row");
+            hands.take(row, State::Connected, 0).expect("the row");
+            let user = format!("user{n}");
+            let login = Login {
+                user: &user,
+                device_id: "",
+                device_model: "",
+                policy: SameUser::Many,
+                sessions_per_user: 0,
+            };
+            hands.login(row, &login).expect("a login");
+            row
+        })
+        .collect();
+    (hands, rows)
+}
+
+fn benches(c: &mut Criterion) {
+    let (mut hands, rows) = crowd();
+    let names: Vec<String> = (0..SESSIONS).map(|n| format!("user{n}")).collect();
+    let mut at = 0;
+    let mut next = move || {
+        // A stride that visits every row and no neighbour: caches are as cold as in a busy server.
+        at = (at + 7919) % SESSIONS as usize;
+        at
+    };
+
+    c.bench_function("row write (commit a stream)", |b| {
+        b.iter(|| {
+            let row = rows[next()];
+            let mut stream = hands.stream(row).expect("own row");
+            stream.consumed += 1;
+            hands.commit(row, &stream);
+        });
+    });
+    c.bench_function("row read (stream of a row)", |b| {
+        b.iter(|| black_box(hands.stream(rows[next()])));
+    });
+    c.bench_function("user lookup (name to sessions)", |b| {
+        let mut found = Vec::with_capacity(4);
+        b.iter(|| {
+            found.clear();
+            hands.sessions_of(&names[next()], &mut found);
+            black_box(found.len())
+        });
+    });
+    c.bench_function(
+        "outbox push and pop (64-byte message, composed, delivered, written)",
+        |b| {
+            let envelope = Envelope {
+                prefix_len: 2,
+                newline: true,
+                ..Envelope::default()
+            };
+            b.iter(|| {
+                let row = rows[next()];
+                let message = hands
+                    .compose(Urgency::Message, |w| w.write_all(&[b'x'; 64]), |_| envelope)
+                    .expect("room");
+                hands
+                    .deliver(message, &[row], Urgency::Message)
+                    .expect("room");
+                let mut stream = hands.stream(row).expect("own row");
+                hands
+                    .write_output(row, &mut stream, |pieces| {
+                        Ok(pieces.iter().map(|piece| piece.len()).sum())
+                    })
+                    .expect("written");
+                black_box(hands.next_ready())
+            });
+        },
+    );
+    c.bench_function(
+        "outbox push and pop, fan-out to 1,000 (per 1,000 deliveries)",
+        |b| {
+            let envelope = Envelope {
+                prefix_len: 2,
+                newline: true,
+                ..Envelope::default()
+            };
+            b.iter(|| {
+                let message = hands
+                    .compose(Urgency::Message, |w| w.write_all(&[b'x'; 64]), |_| envelope)
+                    .expect("room");
+                hands
+                    .deliver(message, &rows[..1000], Urgency::Message)
+                    .expect("room");
+                while let Some(row) = hands.next_ready() {
+                    let mut stream = hands.stream(row).expect("own row");
+                    hands
+                        .write_output(row, &mut stream, |pieces| {
+                            Ok(pieces.iter().map(|piece| piece.len()).sum())
+                        })
+                        .expect("written");
+                }
+            });
+        },
+    );
+    c.bench_function("arena get and put (one block)", |b| {
+        b.iter(|| {
+            let message = hands
+                .compose(Urgency::Message, |_| Ok(()), |_| Envelope::default())
+                .expect("room");
+            hands.discard(black_box(message));
+        });
+    });
+    c.bench_function("timer scan (10,000 deadlines, none due)", |b| {
+        b.iter(|| black_box(hands.expire_deadlines(0)));
+    });
+}
+
+criterion_group!(table_benches, benches);
+criterion_main!(table_benches);
