@@ -142,6 +142,8 @@ impl Work<'_> {
         if connection.gone {
             return;
         }
+        // What was cut off the receive buffer since the last commit must not be given back twice.
+        self.commit(connection);
         connection.gone = true;
         if let Some(socket) = self.seats.remove(connection.handle.row) {
             self.poller.remove(&socket);

@@ -4,6 +4,7 @@ mod closing;
 mod house;
 mod limits;
 mod messages;
+mod random;
 mod tcp;
 mod websocket;
 mod whole;

@@ -27,9 +27,14 @@ pub struct House<'t> {
 
 /// A small table: capacity is a limit to be met in a test.
 pub fn table(sessions: u32) -> Table {
+    table_with_arena(sessions, 4 << 20)
+}
+
+/// The same with another arena.
+pub fn table_with_arena(sessions: u32, arena_bytes: u64) -> Table {
     Table::private(&Capacity {
         sessions,
-        arena_bytes: 4 << 20,
+        arena_bytes,
         groups: 4,
         memberships: 16,
         workers: WORKERS as u8,
@@ -179,6 +184,15 @@ impl Client {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The same for a connection that may have ended; then everything counts as sent.
+    pub fn try_send(&mut self, bytes: &[u8]) -> usize {
+        match self.socket.write(bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => bytes.len(),
         }
     }
 

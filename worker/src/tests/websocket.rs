@@ -5,7 +5,7 @@ use shm_table::{Order, State, Transport};
 
 use super::house::{Client, House, table};
 
-const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+pub const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -17,7 +17,7 @@ const PONG: u8 = 10;
 const FINAL: u8 = 0x80;
 
 /// A masked frame, as clients send it.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [7, 77, 177, 27];
     let mut frame = vec![first];
     match payload.len() {
