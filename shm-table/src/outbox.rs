@@ -35,7 +35,7 @@ impl Item for Node {
 }
 
 impl Node {
-    #[cfg(any(test, loom))]
+    #[cfg(loom)]
     pub fn new() -> Self {
         let zero = || Word32::new(0);
         Node {

@@ -18,7 +18,7 @@ pub struct TwoCopies<const WORDS: usize> {
 
 impl<const WORDS: usize> TwoCopies<WORDS> {
     /// A record outside a segment: all zeroes.
-    #[cfg(any(test, loom))]
+    #[cfg(loom)]
     pub fn zeroed() -> Self {
         let copy = || std::array::from_fn(|_| Word64::new(0));
         TwoCopies {
