@@ -48,8 +48,12 @@ impl ControlSocket {
         let sentence =
             |e: io::Error| format!("the control socket {} cannot be made: {e}", path.display());
         match std::fs::symlink_metadata(path) {
+            // The pid file of one that answers was removed under it.
+            Ok(there) if there.file_type().is_socket() && UnixStream::connect(path).is_ok() => {
+                return Err(sentence(io::Error::other("a server answers there")));
+            }
             Ok(there) if there.file_type().is_socket() => {
-                std::fs::remove_file(path).map_err(sentence)?
+                std::fs::remove_file(path).map_err(sentence)?;
             }
             Ok(_) => {
                 return Err(sentence(io::Error::other(
@@ -266,5 +270,44 @@ impl Master<'_> {
             }
             Err(_) => self.control.close(&self.poller, number),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("steadfast-{name}-{}.sock", std::process::id()))
+    }
+
+    #[test]
+    fn only_the_owner_may_connect_and_the_name_goes_with_the_socket() {
+        let path = path("mode");
+        let socket = ControlSocket::bind(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_dead_socket_is_replaced_and_a_living_one_or_another_file_is_not() {
+        let path = path("stale");
+        drop(UnixListener::bind(&path).unwrap());
+        let living = ControlSocket::bind(&path).unwrap();
+        let reason = ControlSocket::bind(&path).map(drop).unwrap_err();
+        assert!(reason.contains("a server answers there"), "{reason}");
+        assert!(path.exists());
+        drop(living);
+
+        std::fs::write(&path, "mine").unwrap();
+        let reason = ControlSocket::bind(&path).map(drop).unwrap_err();
+        assert!(reason.contains("another file"), "{reason}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -152,13 +152,19 @@ impl Listeners {
         let shed = self
             .listeners
             .get(number as usize)
-            .is_some_and(|l| l.socket.accept().is_ok());
+            .map(|listener| listener.socket.accept().map(drop));
         self.spare = spare();
-        if shed && self.spare.is_some() {
-            tracing::debug!(%error, "a newcomer was closed");
-            return Accepted::Lost;
+        match shed {
+            _ if self.spare.is_none() => self.rest(error),
+            // The system looks for a descriptor before it looks whether anybody is there.
+            Some(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
+            Some(Err(e)) => self.rest(&e),
+            Some(Ok(())) => {
+                tracing::debug!(%error, "a newcomer was closed");
+                Accepted::Lost
+            }
+            None => Accepted::Nobody,
         }
-        self.rest(error)
     }
 
     fn rest(&mut self, error: &io::Error) -> Accepted {
