@@ -3,8 +3,8 @@
 //!
 //! Run one with `cargo fuzz run frames` on a nightly toolchain, or on a stable one with
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run -s none frames`. The words in `dictionaries/` help where a target
-//! has some, and `seeds/` gives it a start:
-//! `cargo fuzz run messages fuzz/corpus/messages fuzz/seeds/messages -- -dict=fuzz/dictionaries/messages.dict`.
+//! has some, and `seeds/` give it a start; new inputs go to the first directory, which must exist:
+//! `cargo fuzz run messages corpus/messages seeds/messages -- -dict=dictionaries/messages.dict`.
 
 /// A fuzzer's input, taken apart.
 pub struct Case<'a> {
