@@ -101,8 +101,7 @@ fn any_message_is_a_sign_of_life() {
             while Instant::now() < end {
                 signs[0].send(json!({"type": "ping"}));
                 signs[0].expect("pong");
-                signs[1]
-                    .send(json!({"type": "sendto", "to": "nobody", "content": 1, "quiet": true}));
+                signs[1].join("cats");
                 signs[2].send("not even JSON");
                 signs[2].expect_error("bad_json");
                 std::thread::sleep(Duration::from_millis(100));

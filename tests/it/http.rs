@@ -154,7 +154,7 @@ fn a_handshake_that_is_none_is_refused() {
     for (from, to, status) in [
         ("Version: 13", "Version: 12", 426),
         ("Version: 13", "Version: 0", 426),
-        ("Sec-WebSocket-Version: 13\r\n", "", 426),
+        ("Sec-WebSocket-Version: 13\r\n", "", 400),
         ("Sec-WebSocket-Key", "Sec-WebSocket-Kez", 400),
         (KEY, "short", 400),
         ("HTTP/1.1", "HTTP/1.0", 400),

@@ -112,6 +112,8 @@ fn quiet_means_neither_unless_it_failed() {
         ann.expect_nothing();
         assert_eq!(bob.expect("message")["content"], 1);
         assert_eq!(bob.expect("message")["content"], 2);
+        ann.send(json!({"type": "sendto", "to": "nobody", "content": 3, "quiet": true, "id": "q"}));
+        assert_eq!(ann.expect("ack")["status"], "offline");
         ann.send(json!({"type": "sendto", "to": "", "content": 3, "quiet": true, "id": "q"}));
         assert_eq!(ann.expect_error("bad_request")["id"], "q");
         ann.send(json!({"type": "sendto", "to": "bob", "content": 4, "quiet": false, "id": "q"}));

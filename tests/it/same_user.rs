@@ -10,9 +10,9 @@ fn one_the_newer_login_replaces_the_older() {
     both(
         &Settings::new().with("limits.same_user", "one"),
         |server, transport| {
-            let old = Client::device(server, transport, "ann", "phone", "");
+            let old = Client::device(server, transport, "ann", "phone", "m");
             let mut bob = Client::login(server, transport, "bob");
-            let mut new = Client::device(server, Transport::Tcp, "ann", "desk", "");
+            let mut new = Client::device(server, Transport::Tcp, "ann", "desk", "m");
             let ending = old.expect_ending(4004);
             let last = ending.last.unwrap();
             assert_eq!(last["type"], "kicked", "{last}");
@@ -33,10 +33,10 @@ fn one_per_device_replaces_only_the_same_device() {
     both(
         &Settings::new().with("limits.same_user", "one_per_device"),
         |server, transport| {
-            let old = Client::device(server, transport, "ann", "phone", "");
-            let mut desk = Client::device(server, transport, "ann", "desk", "");
-            let mut other = Client::device(server, transport, "bob", "phone", "");
-            let mut new = Client::device(server, transport, "ann", "phone", "");
+            let old = Client::device(server, transport, "ann", "phone", "m");
+            let mut desk = Client::device(server, transport, "ann", "desk", "m");
+            let mut other = Client::device(server, transport, "bob", "phone", "m");
+            let mut new = Client::device(server, transport, "ann", "phone", "m");
             old.expect_ending(4004);
             for client in [&mut desk, &mut other, &mut new] {
                 client.expect_nothing();
@@ -49,7 +49,7 @@ fn one_per_device_replaces_only_the_same_device() {
 fn many_leaves_everyone_be() {
     both(&Settings::new(), |server, transport| {
         let mut sessions: Vec<Client> = (0..5)
-            .map(|_| Client::device(server, transport, "ann", "phone", ""))
+            .map(|_| Client::device(server, transport, "ann", "phone", "m"))
             .collect();
         sessions.iter_mut().for_each(Client::expect_nothing);
     });

@@ -22,6 +22,7 @@ pub mod raw;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod visitor;
 pub mod wait;
 
 pub use client::{Client, Transport};
