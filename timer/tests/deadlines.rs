@@ -1,0 +1,152 @@
+//! A timer at work on a real segment, with a master's and a worker's part played by the test.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::thread::{self, JoinHandle};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use role::{Channel, MasterEnd, Start, ToMaster, ToRole};
+use shm_table::{
+    Capacity, FIRST_WORKER, HandsSettings, Newcomer, Order, Role, Seats, State, TIMER, Table,
+    Transport,
+};
+use sys::packet::Buffer;
+
+/// No deadline may be noticed later than this, milliseconds (a quarter of a second is promised to clients).
+const LATE_MAX: u64 = 200;
+
+fn wait_for(fd: impl AsFd) -> bool {
+    poll(
+        &mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::from(5000u16),
+    )
+    .unwrap()
+        == 1
+}
+
+fn next(master: &mut MasterEnd) -> ToMaster {
+    assert!(wait_for(&*master), "the timer says nothing");
+    master.receive(&mut Buffer::default()).unwrap().unwrap()
+}
+
+fn tell(master: &mut MasterEnd, message: ToRole) {
+    master.queue(message);
+    master.flush(|_| None).unwrap();
+}
+
+struct Timer {
+    master: MasterEnd,
+    thread: JoinHandle<Result<(), timer::Error>>,
+    doorbells: Vec<std::os::fd::OwnedFd>,
+}
+
+impl Timer {
+    fn start(table: &Table, segment: &str) -> Self {
+        let (master, socket) = MasterEnd::pair().unwrap();
+        let doorbells: Vec<_> = (0..table.slots())
+            .map(|_| role::doorbell().unwrap())
+            .collect();
+        let copies = doorbells
+            .iter()
+            .map(|bell| bell.try_clone().unwrap())
+            .collect();
+        let id = table.start_process(TIMER, Role::Timer);
+        let segment = segment.to_owned();
+        let thread = thread::spawn(move || {
+            timer::run(Start {
+                channel: Rc::new(Channel::new(socket)),
+                slot: id.slot,
+                incarnation: id.incarnation,
+                segment,
+                settings: config::Config::default(),
+                doorbells: copies,
+            })
+        });
+        Self {
+            master,
+            thread,
+            doorbells,
+        }
+    }
+}
+
+#[test]
+fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
+    let segment = format!("steadfast-timer-test-{}", std::process::id());
+    let capacity = Capacity {
+        sessions: 4,
+        arena_bytes: 1 << 20,
+        groups: 4,
+        memberships: 4,
+        workers: 1,
+    };
+    let table = Table::create(&segment, &capacity).unwrap();
+    let worker = table.start_process(FIRST_WORKER, Role::Worker);
+    let mut hands = table.hands(
+        worker,
+        HandsSettings { outbox_bytes: 4096 },
+        Box::new(|| {}),
+    );
+    let mut timer = Timer::start(&table, &segment);
+    assert_eq!(next(&mut timer.master), ToMaster::Ready);
+
+    let mut seats = Seats::new(&table);
+    let peer = "127.0.0.1:1".parse().unwrap();
+    let mut seat = |deadline_ms| {
+        let newcomer = Newcomer {
+            transport: Transport::Tcp,
+            peer,
+            worker,
+            deadline_ms,
+        };
+        let row = seats.seat(&newcomer).unwrap();
+        hands.take(row, State::Connected, 0).unwrap();
+        row
+    };
+    let at_ms = table.now_ms() + 100;
+    let soon = seat(at_ms);
+    seat(at_ms + 3_600_000);
+    seat(0);
+
+    // Whoever takes a row makes it ready; that is not what is waited for here.
+    while hands.next_ready().is_some() {}
+    while !hands.about_to_sleep() {
+        while hands.next_ready().is_some() {}
+    }
+    assert!(
+        wait_for(&timer.doorbells[usize::from(FIRST_WORKER)]),
+        "the worker is not woken"
+    );
+    let now = table.now_ms();
+    hands.awake();
+    assert!(
+        (at_ms..=at_ms + LATE_MAX).contains(&now),
+        "{now} for {at_ms}"
+    );
+    assert_eq!(hands.next_ready(), Some(soon));
+    assert!(hands.take_orders(soon).has(Order::DEADLINE));
+    assert_eq!(hands.next_ready(), None, "only the late one");
+
+    // It stands still when it is asked to, and ends when it is asked to.
+    tell(&mut timer.master, ToRole::Pause);
+    assert_eq!(next(&mut timer.master), ToMaster::Paused);
+    tell(&mut timer.master, ToRole::Resume);
+    tell(&mut timer.master, ToRole::Drain);
+    timer.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn without_a_segment_it_cannot_work() {
+    let (_master, socket) = MasterEnd::pair().unwrap();
+    let error = timer::run(Start {
+        channel: Rc::new(Channel::new(socket)),
+        slot: TIMER,
+        incarnation: 1,
+        segment: "steadfast-there-is-none".into(),
+        settings: config::Config::default(),
+        doorbells: Vec::new(),
+    })
+    .unwrap_err();
+    assert!(error.cannot_work());
+}
