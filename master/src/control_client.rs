@@ -1,9 +1,15 @@
 //! The command line's end of the control socket.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerPidfd;
 
 use crate::control::{Reply, Request, socket_path};
 use crate::{pid_file, status};
@@ -44,24 +50,40 @@ pub fn reload(pid_file: &Path) -> Result<String, String> {
     }
 }
 
-/// Stops the server and waits until it is gone: the connection ends when its last descriptor is closed.
+/// Stops the server and waits until its process is gone.
 ///
 /// # Errors
 /// There is none, or it is still there after the time it gave itself.
 pub fn stop(pid_file: &Path) -> Result<String, String> {
-    let (reply, mut stream) = ask(pid_file, Request::Stop)?;
+    let (reply, stream) = ask(pid_file, Request::Stop)?;
     let patience = Duration::from_millis(reply.within_ms.unwrap_or(0)) + MARGIN;
-    let gone = stream
-        .get_ref()
-        .set_read_timeout(Some(patience))
-        .and_then(|()| stream.read(&mut [0]));
-    match gone {
-        Ok(0) => Ok("stopped".into()),
-        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok("stopped".into()),
-        _ => Err(format!(
+    match wait_for_end(stream.get_ref(), patience) {
+        Ok(true) => Ok("stopped".into()),
+        Ok(false) => Err(format!(
             "the server is still there after {} s",
             patience.as_secs()
         )),
+        Err(e) => Err(format!(
+            "whether the server has stopped cannot be seen: {e}"
+        )),
+    }
+}
+
+/// Waits for the end of the process at the other end. The connection is closed by the end of that process, but a moment before it is
+/// over; the kernel's handle for the process says when it is. Kernels before 6.5 do not give one.
+fn wait_for_end(stream: &UnixStream, patience: Duration) -> io::Result<bool> {
+    let process: Option<OwnedFd> = getsockopt(stream, PeerPidfd).ok();
+    let until = Instant::now() + patience;
+    let end = process.as_ref().map_or(stream.as_fd(), AsFd::as_fd);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(end, PollFlags::POLLIN)], timeout) {
+            Ok(1) => return Ok(true),
+            Ok(_) if left.is_zero() => return Ok(false),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 
