@@ -112,7 +112,8 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
             info!("drained");
             return Ok(());
         }
-        let idle = !more && work.again.is_empty() && work.hands.about_to_sleep();
+        let busy = more || paused.get() || !work.again.is_empty();
+        let idle = !busy && work.hands.about_to_sleep();
         let next = if idle {
             wake.sleep().await
         } else {

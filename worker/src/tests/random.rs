@@ -4,8 +4,8 @@
 use config::{Config, SameUser};
 use shm_table::{Order, Transport};
 
+use super::frames::{REQUEST, frame};
 use super::house::{Client, House, table_with_arena};
-use super::websocket::{REQUEST, frame};
 
 /// Xorshift: the same seed gives the same story.
 struct Chance(u64);
