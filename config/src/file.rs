@@ -3,7 +3,8 @@
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-/// One `key = value` of a section; a key outside a section has an empty `section`.
+/// One `key = value` of a section; a key outside a section has an empty `section`. The head of a section, which comes before its keys,
+/// is an entry with an empty `key`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Entry {
     pub section: String,
@@ -26,22 +27,19 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry>, (usize, String)> {
         let line = line_at(name.span().start);
         match value.get_ref() {
             DeValue::Table(section) => {
+                let section_name = || name.get_ref().to_string();
+                entries.push(Entry {
+                    section: section_name(),
+                    key: String::new(),
+                    value: Ok(Value::Null),
+                    line,
+                });
                 for (key, value) in section {
                     entries.push(Entry {
-                        section: name.get_ref().to_string(),
+                        section: section_name(),
                         key: key.get_ref().to_string(),
                         value: plain(value.get_ref()),
                         line: line_at(key.span().start),
-                    });
-                }
-                if section.is_empty() {
-                    // Carries the section's name and line, so that an unknown section is noticed even when it is empty.
-                    let (section, key) = (name.get_ref().to_string(), String::new());
-                    entries.push(Entry {
-                        section,
-                        key,
-                        value: Ok(Value::Null),
-                        line,
                     });
                 }
             }
@@ -96,13 +94,15 @@ mod tests {
             lines,
             [
                 ("", "top", 1),
+                ("a", "", 3),
                 ("a", "x", 4),
                 ("a", "list", 5),
                 ("empty", "", 9),
+                ("b", "", 10),
                 ("b", "z", 11)
             ]
         );
-        assert_eq!(found[2].value, Ok(serde_json::json!([1, 2])));
+        assert_eq!(found[3].value, Ok(serde_json::json!([1, 2])));
     }
 
     #[test]

@@ -121,6 +121,8 @@ impl Loader {
         for entry in entries {
             let place = Place::Line(path.to_owned(), entry.line);
             match self.unknown(&entry.section, &entry.key) {
+                // A section that does not exist is blamed once, at its head.
+                Some((key, _)) if key == entry.section && !entry.key.is_empty() => {}
                 Some((key, reason)) => self.problems.push(Problem { place, key, reason }),
                 None if entry.key.is_empty() => {}
                 None => self.set(&entry.section, &entry.key, entry.value, place),

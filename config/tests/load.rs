@@ -138,8 +138,8 @@ fn a_name_that_does_not_exist_is_named_with_those_that_do() {
     assert_eq!((line, key.as_str()), (3, "limits.mesage_bytes"));
     assert!(reason.contains("message_bytes"), "{reason}");
 
-    let (line, key, reason) = problem("section", "[limit]\nmessage_bytes = 1\n");
-    assert_eq!((line, key.as_str()), (2, "limit"));
+    let (line, key, reason) = problem("section", "[limit]\nmessage_bytes = 1\nx = 2\n");
+    assert_eq!((line, key.as_str()), (1, "limit"));
     assert!(reason.contains("limits"), "{reason}");
     assert_eq!(problem("empty-section", "\n[limit]\n").0, 2);
 
@@ -292,7 +292,7 @@ fn all_problems_come_at_once_in_the_order_of_the_file() {
     let begins = [
         format!("{file}:2: server.workers: "),
         format!("{file}:3: server.node: "),
-        format!("{file}:5: oops: "),
+        format!("{file}:4: oops: "),
         format!("{file}:7: table.sessions: "),
         "environment variable STEADFAST_TABLE_GROUPS: table.groups: ".to_owned(),
         "environment variable STEADFAST_TABLE_ROWS: ".to_owned(),
