@@ -3,8 +3,7 @@
 use std::process::Output;
 
 use serde_json::json;
-use tests::server::House;
-use tests::{Client, Server, Settings, Transport, status};
+use tests::{Client, House, Server, Settings, Transport, status};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)

@@ -1,9 +1,8 @@
 //! Log files: written, in the asked form, and opened anew on SIGHUP.
 
 use nix::sys::signal::Signal;
-use tests::server::House;
 use tests::wait::eventually;
-use tests::{Client, Settings, Transport};
+use tests::{Client, House, Settings, Transport};
 
 #[test]
 fn a_moved_log_file_is_opened_anew() {

@@ -204,12 +204,12 @@ fn a_picture_for_the_readme() {
     group(1, "Nice. Any surprises?");
     say(
         &ada,
-        "None so far. I restarted half of it and nobody noticed.",
+        "None. Ten thousand people came and went overnight, and nothing was left on the floor.",
     );
     expect_said(
         &ada,
         "Ada",
-        "None so far. I restarted half of it and nobody noticed.",
+        "None. Ten thousand people came and went overnight, and nothing was left on the floor.",
         "delivered",
     );
     group(2, "That is rather the point.");

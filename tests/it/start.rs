@@ -4,9 +4,8 @@ use std::process::Output;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::server::House;
 use tests::wait::eventually;
-use tests::{Client, Server, Settings, Transport, processes};
+use tests::{Client, House, Server, Settings, Transport, processes};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
@@ -47,15 +46,15 @@ fn a_second_start_is_refused_naming_the_first() {
 
 #[test]
 fn what_a_killed_master_left_is_replaced() {
-    let server = Server::standard();
+    let mut server = Server::standard();
     let segment = processes::segments(server.pid()).pop().unwrap();
     let _ann = Client::login(&server, Transport::WebSocket, "ann");
-    let house = server.kill();
+    server.kill();
     assert!(
-        segment.exists() && house.pid_file().exists(),
+        segment.exists() && server.house().pid_file().exists(),
         "a killed master cannot clean up"
     );
-    let server = house.start();
+    server.start_again();
     assert_eq!(processes::segments(server.pid()), [segment]);
     Client::login(&server, Transport::WebSocket, "ann").expect_nothing();
 }
@@ -149,11 +148,11 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn no_process_outlives_a_killed_master() {
-    let server = Server::standard();
+    let mut server = Server::standard();
     let children = processes::children(server.pid());
     assert!(children.len() >= 3, "two workers and a timer: {children:?}");
     let ann = Client::login(&server, Transport::WebSocket, "ann");
-    let _house = server.kill();
+    server.kill();
     let ending = ann.ending();
     assert!(ending.code.is_none_or(|code| code == 1006), "{ending:?}");
     assert!(

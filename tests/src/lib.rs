@@ -14,6 +14,7 @@ pub mod browser;
 pub mod client;
 pub mod folder;
 pub mod frames;
+pub mod house;
 pub mod http;
 pub mod processes;
 pub mod proxy;
@@ -27,6 +28,7 @@ pub mod wait;
 
 pub use client::{Client, Transport};
 pub use frames::Frame;
+pub use house::House;
 pub use raw::RawWebSocket;
 pub use server::Server;
 pub use settings::Settings;
