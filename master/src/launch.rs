@@ -37,6 +37,8 @@ pub fn serve(
 ) -> Result<(), String> {
     let mut config = source.load().map_err(|problems| problems.to_string())?;
     let target = user::Target::find(&config.server.user)?;
+    // From here on a signal waits until the loop answers it: there is always something to clean up.
+    let signals = Signals::new().map_err(|e| format!("signals cannot be collected: {e}"))?;
     // Whoever holds the lock may replace what lies around: it is a killed server's.
     let pid_file = PidFile::lock(&config.server.pid_file).map_err(|e| e.to_string())?;
     config.server.pid_file = pid_file.path().to_owned();
@@ -49,7 +51,9 @@ pub fn serve(
         drop_to(&target, &config, &pid_file, &control)?;
     }
     let segment = segment::create(&segment::name(pid_file.path()), &segment::capacity(&config))?;
-    let mut master = assemble(executable, source, config, listeners, control, &segment)?;
+    let mut master = assemble(
+        executable, source, config, signals, listeners, control, &segment,
+    )?;
     let result = master.run(when_ready);
     master.end();
     result
@@ -77,6 +81,7 @@ fn assemble(
     executable: PathBuf,
     source: Source,
     config: Config,
+    signals: Signals,
     listeners: Listeners,
     control: ControlSocket,
     segment: &Segment,
@@ -107,7 +112,6 @@ fn assemble(
             .chain(workers)
             .collect(),
         poller: Poller::new().map_err(cannot)?,
-        signals: Signals::new().map_err(cannot)?,
         segment: segment.name.clone(),
         recovery: None,
         phase: Phase::Starting,
@@ -120,6 +124,7 @@ fn assemble(
         table,
         hands,
         doorbells,
+        signals,
         listeners,
         control,
     })
