@@ -370,6 +370,9 @@ impl<'t> Hands<'t> {
 
     /// Ends an own row: out of every index, its blocks and outbox given back, no deadline, state `Done`. The
     /// caller then tells the master.
+    ///
+    /// The caller has committed the row's stream if it changed its receive buffer since: what counts here is the
+    /// committed record.
     pub fn finish(&mut self, handle: RowHandle) {
         let Some((row, word)) = self.mine(handle) else {
             return;
