@@ -230,7 +230,7 @@ impl Master<'_> {
                 Ok(()) | Err(ChannelError::Gone) => {}
                 Err(error) => occupant.condemn(&error.to_string()),
             }
-            let wants_room = occupant.channel.is_backed_up();
+            let wants_room = occupant.channel.waits_for_room();
             if wants_room != occupant.wants_room {
                 let mut flags = EpollFlags::EPOLLIN;
                 flags.set(EpollFlags::EPOLLOUT, wants_room);

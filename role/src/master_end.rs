@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use sys::packet::{self, Arrival};
 
 use crate::channel::ChannelError;
@@ -24,6 +25,8 @@ enum Outgoing {
 pub struct MasterEnd {
     socket: OwnedFd,
     queue: VecDeque<Outgoing>,
+    /// The system had too many descriptors on their way at the last attempt.
+    crowded: bool,
 }
 
 impl MasterEnd {
@@ -37,6 +40,7 @@ impl MasterEnd {
             Self {
                 socket,
                 queue: VecDeque::new(),
+                crowded: false,
             },
             theirs,
         ))
@@ -60,9 +64,10 @@ impl MasterEnd {
         self.queue.push_back(Outgoing::Seat(seat));
     }
 
-    /// Whether something waits for room in the channel (poll it for writing then).
-    pub fn is_backed_up(&self) -> bool {
-        !self.queue.is_empty()
+    /// Whether something waits for room in the channel, which polling it for writing announces. Where the system as a whole has too many
+    /// descriptors on their way, nothing announces the end of that, and the next flush tries again.
+    pub fn waits_for_room(&self) -> bool {
+        !self.queue.is_empty() && !self.crowded
     }
 
     /// Sends what is queued, as far as the channel takes it.
@@ -74,6 +79,7 @@ impl MasterEnd {
         &mut self,
         descriptor_of: impl Fn(Seat) -> Option<BorrowedFd<'v>>,
     ) -> Result<(), ChannelError> {
+        self.crowded = false;
         loop {
             let sent = match self.queue.front() {
                 None => return Ok(()),
@@ -82,13 +88,20 @@ impl MasterEnd {
                     descriptors,
                 }) => {
                     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                    self.send(message, &borrowed)?.then_some(1)
+                    self.send(message, &borrowed).map(|sent| sent.then_some(1))
                 }
-                Some(Outgoing::Seat(_)) => self.send_seats(&descriptor_of)?,
+                Some(Outgoing::Seat(_)) => self.send_seats(&descriptor_of),
             };
             match sent {
-                Some(entries) => drop(self.queue.drain(..entries)),
-                None => return Ok(()),
+                Ok(Some(entries)) => drop(self.queue.drain(..entries)),
+                Ok(None) => return Ok(()),
+                Err(ChannelError::Os(e))
+                    if e.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) =>
+                {
+                    self.crowded = true;
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
             }
         }
     }

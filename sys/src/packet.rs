@@ -70,7 +70,8 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// `InvalidInput` past [`PACKET_BYTES_MAX`] or [`DESCRIPTORS_MAX`] or for an empty packet (which would look like an end);
-/// otherwise what the system says, `BrokenPipe` when the other end is gone.
+/// otherwise what the system says: `BrokenPipe` when the other end is gone, `ETOOMANYREFS` when this user has as many descriptors on
+/// their way as a process may have open, which passes when the receivers read but is not announced by `poll(2)`.
 pub fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -100,8 +101,7 @@ pub fn send(
         match sent {
             Ok(_) => return Ok(true),
             Err(Errno::EINTR) => {}
-            // Too many descriptors on their way at once is a full channel, too: it passes when the other end reads.
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS) => return Ok(false),
+            Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
     }
