@@ -13,6 +13,7 @@ mod capacity;
 mod closing;
 mod commands;
 mod content;
+mod corners;
 mod deadlines;
 mod echo;
 mod errors;

@@ -136,13 +136,20 @@ fn the_sender_is_who_is_logged_in() {
 }
 
 #[test]
-fn to_oneself_is_to_ones_other_sessions_once() {
+fn to_oneself_is_to_each_of_ones_sessions_once() {
     both(&Settings::new(), |server, transport| {
         let mut here = Client::login(server, transport, "ann");
         let mut there = Client::login(server, transport, "ann");
-        here.send(json!({"type": "sendto", "to": "ann", "content": "note", "quiet": true}));
-        assert_eq!(there.expect("message")["content"], "note");
-        there.expect_nothing();
+        for message in [
+            json!({"type": "sendto", "to": "ann", "content": "note", "quiet": true}),
+            json!({"type": "sendto", "to": "ann", "content": "note"}),
+        ] {
+            here.send(message);
+            for session in [&mut here, &mut there] {
+                assert_eq!(session.expect("message")["content"], "note");
+                session.expect_nothing();
+            }
+        }
     });
 }
 

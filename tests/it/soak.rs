@@ -1,8 +1,15 @@
 //! Thousands come, log in, talk and go at random; afterwards every row, block, node, group, membership and descriptor is back.
+//!
+//! Once with processes that are left in peace, when nobody may lose a connection; and once with processes that are killed and
+//! stopped all the while, when connections are lost but nothing else is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use tests::random::Random;
 use tests::visitor::{Addresses, Visitor};
@@ -11,26 +18,17 @@ use tests::{Client, Server, Settings, Transport, processes, status};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Connections in all, and at one time.
-const VISITS: usize = 10_000;
-const AT_ONCE: usize = 2_000;
 const USERS: usize = 1_500;
 const GROUPS: usize = 100;
 
 /// What visitors heard.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tally {
     messages: usize,
     acknowledged: usize,
     refused: usize,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Tally) {
-        self.messages += other.messages;
-        self.acknowledged += other.acknowledged;
-        self.refused += other.refused;
-    }
+    /// Visits that ended because the server ended them.
+    thrown_out: usize,
 }
 
 /// Hears everything up to the answer to a ping; false: the connection is gone.
@@ -58,24 +56,19 @@ async fn catch_up(visitor: &mut Visitor, random: &mut Random, tally: &mut Tally)
     false
 }
 
-/// One visit from beginning to end.
-async fn visit(server: Addresses, mut random: Random) -> Tally {
-    let mut tally = Tally::default();
-    let mut visitor = Visitor::come(server, &mut random).await;
+/// One visit from beginning to end; `None` when the server ended it.
+async fn visit(server: Addresses, random: &mut Random, tally: &mut Tally) -> Option<()> {
+    let mut visitor = Visitor::come(server, random).await?;
     if random.one_in(10) {
-        visitor.go(&mut random).await;
-        return tally;
+        visitor.go(random).await;
+        return Some(());
     }
-    assert_eq!(visitor.hear().await.expect("open")["type"], "open");
+    assert_eq!(visitor.hear().await?["type"], "open");
     let name = format!("u{}", random.below(USERS));
     let device = format!("d{}", random.below(3));
-    visitor
-        .say(
-            &json!({"type": "login", "userName": name, "deviceId": device}),
-            &mut random,
-        )
-        .await;
-    assert_eq!(visitor.hear().await.expect("a welcome")["event"], "login");
+    let login = json!({"type": "login", "userName": name, "deviceId": device});
+    visitor.say(&login, random).await.then_some(())?;
+    assert_eq!(visitor.hear().await?["event"], "login");
     // Most of what is said to a group is said by its members.
     let mut group = format!("g{}", random.below(GROUPS));
     for _ in 0..random.below(25) {
@@ -93,95 +86,167 @@ async fn visit(server: Addresses, mut random: Random) -> Tally {
             }
             _ => json!({"type": "sendgroup", "to": group, "content": content, "id": 2}),
         };
-        assert!(
-            visitor.say(&request, &mut random).await,
-            "{name} was thrown out"
-        );
+        visitor.say(&request, random).await.then_some(())?;
         if random.one_in(2) {
-            assert!(
-                catch_up(&mut visitor, &mut random, &mut tally).await,
-                "{name} was thrown out"
-            );
+            catch_up(&mut visitor, random, tally).await.then_some(())?;
             // People think before they go on, and stay together meanwhile.
             tokio::time::sleep(Duration::from_millis(random.below(400) as u64)).await;
         }
     }
-    visitor.go(&mut random).await;
-    tally
+    visitor.go(random).await;
+    Some(())
 }
 
-#[test]
-fn thousands_come_and_go_and_leave_nothing() {
-    let settings = Settings::new()
+/// So many visits in all, and so many at one time.
+fn crowd(server: Addresses, visits: usize, at_once: usize, random: &mut Random) -> Tally {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    let sum = runtime.block_on(async {
+        let gate = Arc::new(Semaphore::new(at_once));
+        let mut under_way = Vec::new();
+        for _ in 0..visits {
+            let permit = gate.clone().acquire_owned().await.unwrap();
+            let mut random = Random::new(random.bits());
+            under_way.push(tokio::spawn(async move {
+                let mut tally = Tally::default();
+                let visit = timeout(4 * PATIENCE, visit(server, &mut random, &mut tally));
+                let stayed = visit.await.expect("a visit that never ended");
+                tally.thrown_out = usize::from(stayed.is_none());
+                drop(permit);
+                tally
+            }));
+        }
+        let mut sum = Tally::default();
+        for visit in under_way {
+            let tally = visit.await.unwrap();
+            sum.messages += tally.messages;
+            sum.acknowledged += tally.acknowledged;
+            sum.refused += tally.refused;
+            sum.thrown_out += tally.thrown_out;
+        }
+        sum
+    });
+    println!("{visits} visits in {:?}: {sum:?}", start.elapsed());
+    sum
+}
+
+fn settings() -> Settings {
+    Settings::new()
         .with("table.sessions", 4_000)
         .with("table.arena_mib", 64)
         .with("table.groups", 200)
         .with("table.memberships", 20_000)
         .with("limits.login_timeout_ms", 60_000)
         .with("limits.handshake_timeout_ms", 60_000)
-        .with("limits.outbox_bytes", 8 << 20);
-    let server = Server::start(settings);
+        .with("limits.outbox_bytes", 8 << 20)
+}
+
+#[test]
+fn thousands_come_and_go_and_leave_nothing() {
+    const VISITS: usize = 10_000;
+    const AT_ONCE: usize = 2_000;
+    let server = Server::start(settings());
     let empty = settled(&server);
     let descriptors = holders(&server);
-    let mut random = Random::of_the_day();
-    let start = Instant::now();
-
-    let addresses = Addresses::of(&server);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let tally = runtime.block_on(async {
-        let gate = Arc::new(Semaphore::new(AT_ONCE));
-        let mut visits = Vec::new();
-        for _ in 0..VISITS {
-            let permit = gate.clone().acquire_owned().await.unwrap();
-            let random = Random::new(random.bits());
-            visits.push(tokio::spawn(async move {
-                let tally = timeout(4 * PATIENCE, visit(addresses, random))
-                    .await
-                    .expect("a visit that never ended");
-                drop(permit);
-                tally
-            }));
-        }
-        let mut sum = Tally::default();
-        for visit in visits {
-            sum.add(&visit.await.unwrap());
-        }
-        sum
-    });
-    drop(runtime);
-    println!(
-        "{VISITS} visits in {:?}: {} messages heard, {} acknowledged, {} refused",
-        start.elapsed(),
-        tally.messages,
-        tally.acknowledged,
-        tally.refused
+    let tally = crowd(
+        Addresses::of(&server),
+        VISITS,
+        AT_ONCE,
+        &mut Random::of_the_day(),
     );
     assert!(
         tally.messages > VISITS && tally.acknowledged > VISITS / 2,
         "too little was said to prove anything"
     );
-
-    eventually(
-        "every row, block, node, group and membership is back",
-        || (status::fill(&server) == empty).then_some(()),
-    );
-    eventually("every descriptor is back", || {
-        (holders(&server) <= descriptors).then_some(())
-    });
+    assert_eq!(tally.thrown_out, 0, "connections were lost");
+    everything_is_back(&server, &empty, descriptors);
     let high_water = status::sections(&server)["sessions"].high_water;
     assert!(
         high_water > AT_ONCE as u64 / 2,
         "only {high_water} at one time"
     );
-    Client::login(&server, Transport::WebSocket, "last").expect_nothing();
+}
+
+#[test]
+fn while_processes_are_killed_only_connections_are_lost() {
+    const VISITS: usize = 8_000;
+    const AT_ONCE: usize = 800;
+    let server = Server::start(
+        settings()
+            .with("server.workers", 3)
+            .with("server.watchdog_ms", 1_000),
+    );
+    let empty = settled(&server);
+    let descriptors = holders(&server);
+    let mut random = Random::of_the_day();
+    let mut killings = Random::new(random.bits());
+    let over = AtomicBool::new(false);
+    let (tally, killed) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            let mut killed = 0;
+            while !over.load(Ordering::SeqCst) {
+                // The pace of the killings is their own; nothing waits for it.
+                std::thread::sleep(Duration::from_millis(100 + killings.below(900) as u64));
+                let victims = processes::children(server.pid());
+                if victims.is_empty() {
+                    continue;
+                }
+                let signal = if killings.one_in(5) {
+                    Signal::SIGSTOP
+                } else {
+                    Signal::SIGKILL
+                };
+                if kill(
+                    Pid::from_raw(victims[killings.below(victims.len())]),
+                    signal,
+                )
+                .is_ok()
+                {
+                    killed += 1;
+                }
+            }
+            killed
+        });
+        let tally = crowd(Addresses::of(&server), VISITS, AT_ONCE, &mut random);
+        over.store(true, Ordering::SeqCst);
+        (tally, killer.join().unwrap())
+    });
+    println!("{killed} processes were killed or stopped");
+    assert!(
+        killed > 5 && tally.messages > VISITS,
+        "too little happened to prove anything"
+    );
+    eventually("all posts are filled", || {
+        (server.workers().len() == 3 && server.processes("timer").len() == 1).then_some(())
+    });
+    everything_is_back(&server, &empty, descriptors);
+}
+
+fn everything_is_back(server: &Server, empty: &BTreeMap<String, u64>, descriptors: usize) {
+    let mut fill = BTreeMap::new();
+    eventually(
+        &format!("every row, block, node, group and membership is back: {empty:?}"),
+        || {
+            let now = status::fill(server);
+            if now != fill {
+                println!("{now:?}");
+                fill = now;
+            }
+            (fill == *empty).then_some(())
+        },
+    );
+    eventually("every descriptor is back", || {
+        (holders(server) <= descriptors).then_some(())
+    });
+    Client::login(server, Transport::WebSocket, "last").expect_nothing();
 }
 
 /// What is in use when nobody is there.
-fn settled(server: &Server) -> std::collections::BTreeMap<String, u64> {
+fn settled(server: &Server) -> BTreeMap<String, u64> {
     eventually("the start's health check has left", || {
         Some(status::fill(server)).filter(|fill| fill["sessions"] == 0)
     })

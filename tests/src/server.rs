@@ -130,6 +130,8 @@ impl Server {
         self.signal(Signal::SIGTERM);
         let status = self.ended();
         assert!(status.success(), "the server ended with {status}");
+        let log = self.house.log();
+        assert!(!log.contains("panicked at"), "a process panicked:\n{log}");
         eventually("no child outlives the server", || {
             children
                 .iter()

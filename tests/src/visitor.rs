@@ -40,17 +40,17 @@ pub enum Visitor {
 }
 
 impl Visitor {
-    /// Connects on one transport or the other.
-    pub async fn come(server: Addresses, random: &mut Random) -> Visitor {
+    /// Connects on one transport or the other; `None` where the server gives up before the connection stands.
+    pub async fn come(server: Addresses, random: &mut Random) -> Option<Visitor> {
         if random.one_in(2) {
-            let stream = TcpStream::connect(server.tcp).await.unwrap();
-            return Visitor::Tcp(BufReader::new(stream));
+            let stream = TcpStream::connect(server.tcp).await.ok()?;
+            return Some(Visitor::Tcp(BufReader::new(stream)));
         }
-        let stream = TcpStream::connect(server.websocket).await.unwrap();
+        let stream = TcpStream::connect(server.websocket).await.ok()?;
         let (socket, _) = client_async(format!("ws://{}/ws", server.websocket), stream)
             .await
-            .unwrap();
-        Visitor::WebSocket(Box::new(socket))
+            .ok()?;
+        Some(Visitor::WebSocket(Box::new(socket)))
     }
 
     /// Says one thing; on WebSocket sometimes in fragments. False: the connection is gone.
