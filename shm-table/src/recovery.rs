@@ -75,6 +75,13 @@ fn retire_rows(view: &View<'_>, recovered: &mut Recovered) {
         if word.state == State::Free || view.lives(word.owner) {
             continue;
         }
+        // As after a logout, the entry remembers when the user was here.
+        let user = (word.state == State::LoggedIn)
+            .then(|| Link(row.user.peek()).target())
+            .flatten();
+        if let Some((user, _)) = user {
+            view.users[user].last_seen.raise(row.last_seen.peek());
+        }
         row.word.set(
             RowWord {
                 state: State::Done,

@@ -108,6 +108,10 @@ impl<'t> World<'t> {
         let mut expected = self.others.to_vec();
         expected.sort_by_key(|handle| handle.row);
         assert_eq!(found, expected, "{killed_at}");
+        assert!(
+            self.survivor.last_seen("bob").is_some(),
+            "{killed_at}: he was here"
+        );
         let mut received = Vec::new();
         let stream = self.survivor.stream(self.others[1]).unwrap();
         self.survivor.receive_read(&stream, 0, &mut received);
