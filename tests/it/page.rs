@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tests::browser::{Browser, Window};
 use tests::proxy::Proxy;
-use tests::{Client, Server, Transport};
+use tests::{Client, Server, Settings, Transport};
 
 const ENTER: &str = "\u{E007}";
 
@@ -172,6 +172,45 @@ fn a_name_is_remembered_and_logging_out_forgets_it() {
     // A name the server would refuse is refused in words.
     window.type_into("#name", &format!("{}{ENTER}", "ü".repeat(40)));
     window.wait_until("!document.querySelector('#login-error').hidden");
+}
+
+#[test]
+fn who_is_replaced_is_told_and_not_brought_back_by_itself() {
+    let server = Server::start(Settings::new().with("limits.same_user", "one"));
+    let browser = Browser::start();
+    let window = enter(&browser, (900, 700), server.websocket(), "Ada");
+    let mut elsewhere = Client::login(&server, Transport::Tcp, "Ada");
+    window.wait_for(r#"#status[data-state="ended"]"#);
+    window.wait_until("!document.querySelector('#banner').hidden && !document.querySelector('#banner-action').hidden");
+    elsewhere.expect_nothing();
+    window.click("#banner-action");
+    window.wait_for(r#"#status[data-state="online"]"#);
+    elsewhere.expect_ending(4004);
+}
+
+#[test]
+fn it_fits_a_phone() {
+    let server = Server::standard();
+    let browser = Browser::start();
+    let window = enter(&browser, (500, 800), server.websocket(), "Ada");
+    // The list comes first; a conversation takes its place, and the way back is on the screen.
+    window.wait_until("getComputedStyle(document.querySelector('#talk')).display === 'none'");
+    open_conversation(&window, "group:lobby");
+    window.wait_until("getComputedStyle(document.querySelector('#side')).display === 'none'");
+    say(
+        &window,
+        &"a long message that has to be broken somewhere ".repeat(10),
+    );
+    say(&window, &"unbreakable".repeat(30));
+    window.wait_until("document.querySelectorAll('#messages .said').length === 2");
+    assert_eq!(
+        window.value("document.documentElement.scrollWidth <= innerWidth"),
+        true
+    );
+    window.click("#members-toggle");
+    window.wait_for(r#"#member-list [data-member="Ada"]"#);
+    window.click("#back");
+    window.wait_until("getComputedStyle(document.querySelector('#talk')).display === 'none'");
 }
 
 /// Draws the picture for the README where `CHAT_PICTURE` says; without it, only that it can be drawn.

@@ -2,6 +2,7 @@
 //!
 //! - Nothing here knows the server's code: what a test expects comes from the protocol and the configuration alone.
 //! - A wait ends with the event it waits for; [`wait::PATIENCE`] only bounds how long a broken server may keep a test.
+//! - What a test does at random follows from a seed that it prints; `TEST_SEED` in the environment repeats it.
 //! - What a test started is gone when the test is over: every server is stopped the way an operator stops it, and leaves nothing.
 #![forbid(unsafe_code)]
 #![allow(

@@ -69,14 +69,3 @@ pub fn segments(pid: i32) -> Vec<PathBuf> {
     paths.dedup();
     paths
 }
-
-/// Private memory of the process that is in use, in bytes.
-pub fn private_bytes(pid: i32) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let kib: u64 = rollup
-        .lines()
-        .filter(|line| line.starts_with("Private_"))
-        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-        .sum();
-    kib * 1024
-}
