@@ -25,6 +25,11 @@ fn an_administrator_reaches_everyone() {
                 (&message["type"], &message["event"]),
                 (&json!("system"), &json!("broadcast"))
             );
+            assert_eq!(message["from"], "op", "{message}");
+            assert!(
+                message["id"].is_string() && message["time"].is_u64(),
+                "{message}"
+            );
             client.expect_nothing();
         }
         stranger.send(json!({"type": "login", "userName": "late"}));

@@ -160,21 +160,38 @@ fn large_content_up_to_the_limit() {
 }
 
 #[test]
-fn content_nested_too_deep_is_refused_and_just_deep_enough_is_not() {
+fn content_may_nest_128_levels_and_no_more() {
     both(&Settings::new(), |server, transport| {
         let mut ann = Client::login(server, transport, "ann");
         let mut bob = Client::login(server, transport, "bob");
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         ann.send(format!(
             r#"{{"type":"sendto","to":"bob","quiet":true,"content":{}}}"#,
-            nested(100)
+            nested(128)
         ));
-        assert!(bob.text().contains(&nested(100)));
-        ann.send(format!(
-            r#"{{"type":"sendto","to":"bob","id":1,"content":{}}}"#,
-            nested(1_000)
-        ));
-        ann.expect_error("bad_request");
+        assert!(bob.text().contains(&nested(128)));
+        for depth in [129, 1_000, 20_000] {
+            ann.send(format!(
+                r#"{{"type":"sendto","to":"bob","id":1,"content":{}}}"#,
+                nested(depth)
+            ));
+            assert_eq!(ann.expect_error("bad_request")["id"], 1, "{depth}");
+        }
         ann.expect_nothing();
+        bob.expect_nothing();
+    });
+}
+
+#[test]
+fn of_a_field_given_twice_the_last_one_counts_and_null_is_absent() {
+    both(&Settings::new(), |server, transport| {
+        let login = r#"{"type":"login","userName":"eve","userName":"ann","deviceId":null,"deviceModel":null}"#;
+        let mut ann = Client::open(server, transport);
+        ann.send(login);
+        assert_eq!(ann.expect("system")["content"], "hello, welcome ann");
+        let mut bob = Client::login(server, transport, "bob");
+        ann.send(r#"{"type":"ping","to":"eve","content":1,"to":"bob","content":2,"quiet":null,"type":"sendto","id":5}"#);
+        assert_eq!(bob.expect("message")["content"], 2);
+        assert_eq!(ann.expect("ack")["id"], 5);
     });
 }

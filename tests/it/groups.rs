@@ -166,3 +166,20 @@ fn groups_and_users_may_share_a_name() {
         cats.expect_nothing();
     });
 }
+
+#[test]
+fn joining_and_leaving_are_answered() {
+    both(&Settings::new(), |server, transport| {
+        let mut ann = Client::login(server, transport, "ann");
+        for event in ["join", "join", "leave"] {
+            ann.send(json!({"type": event, "group": "cats"}));
+            let answer = ann.expect("system");
+            assert_eq!(
+                (&answer["event"], &answer["group"]),
+                (&json!(event), &json!("cats")),
+                "{answer}"
+            );
+        }
+        ann.expect_nothing();
+    });
+}

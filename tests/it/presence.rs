@@ -134,3 +134,34 @@ fn ping_is_answered_by_pong_with_the_time() {
         assert!(time.abs_diff(now) < 60_000, "{time} is far from {now}");
     });
 }
+
+#[test]
+fn an_answer_names_its_group_and_says_when_it_was_cut() {
+    both(
+        &Settings::new().with("limits.presence_users", 3),
+        |server, transport| {
+            let mut clients: Vec<Client> = (0..5)
+                .map(|number| Client::login(server, transport, &format!("u{number}")))
+                .collect();
+            clients.iter_mut().for_each(|client| client.join("cats"));
+            clients[0].send(json!({"type": "who", "group": "cats"}));
+            let presence = clients[0].expect("presence");
+            assert_eq!(
+                (&presence["group"], &presence["more"]),
+                (&json!("cats"), &json!(2)),
+                "{presence}"
+            );
+            assert_eq!(presence["users"].as_array().map(Vec::len), Some(3));
+            clients[0].send(json!({"type": "who", "users": ["u0", "u1", "u2"]}));
+            let presence = clients[0].expect("presence");
+            assert_eq!(
+                (
+                    presence.get("group"),
+                    presence["users"].as_array().map(Vec::len)
+                ),
+                (None, Some(3)),
+                "{presence}"
+            );
+        },
+    );
+}

@@ -86,6 +86,26 @@ fn message_ids_are_all_different() {
 }
 
 #[test]
+fn message_ids_are_not_used_again_after_a_restart() {
+    let mut server = Server::standard();
+    let mut ids = std::collections::HashSet::new();
+    for round in 0..3 {
+        for transport in tests::client::BOTH {
+            let mut ann = Client::login(&server, transport, "ann");
+            ann.send(json!({"type": "sendto", "to": "bob", "content": 1, "id": 1}));
+            let id = ann.expect("ack")["messageId"].as_str().unwrap().to_owned();
+            assert!(ids.insert(id.clone()), "{id} was used before");
+        }
+        if round == 0 {
+            server.stop();
+        } else {
+            server.kill();
+        }
+        server.start_again();
+    }
+}
+
+#[test]
 fn without_an_id_the_sender_gets_the_message_back() {
     both(&Settings::new(), |server, transport| {
         let mut ann = Client::login(server, transport, "ann");
