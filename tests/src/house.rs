@@ -81,7 +81,19 @@ impl House {
 
     /// The executable with arguments, on this configuration, in this folder, without the caller's own settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(executable());
+        self.prepared(Command::new(executable()), arguments)
+    }
+
+    /// The same as a command that dies with the thread that starts it, so that a test run that is killed leaves no server.
+    pub(crate) fn mortal_command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(executable());
+        self.prepared(command, &[])
+    }
+
+    fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .arg("--config")

@@ -41,7 +41,7 @@ impl Server {
     /// Starts it again in its house, after it ended or was killed.
     pub fn start_again(&mut self) {
         let log = File::create(self.house.path().join("log")).unwrap();
-        let mut command = self.house.command(&[]);
+        let mut command = self.house.mortal_command();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(
             command
