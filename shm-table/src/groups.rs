@@ -4,10 +4,12 @@
 //! chain without a lock finds every member who was there before it began. The membership slots are the
 //! truth; chains, counts and the lists per row can be rebuilt from them. Writers take the group's stripe lock.
 
+use std::ops::Deref;
+
 use crate::handle::{Link, ProcessId, RowHandle};
+use crate::named::{Buckets, Named};
 use crate::pool::{Hold, Item};
 use crate::row::State;
-use crate::text::Text;
 use crate::view::View;
 use crate::word::{Word32, Word64, load_fence};
 
@@ -20,29 +22,35 @@ const FULL: u32 = (1 << CHUNK_SLOTS) - 1;
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Group {
-    hold: Word32,
-    link: Word32,
-    pub generation: Word32,
-    /// Members.
-    pub count: Word32,
-    pub hash: Word64,
-    /// Next group of the bucket.
-    pub next: Word64,
+    named: Named,
     /// First chunk.
     pub chunks: Word64,
     /// First chunk with a hole, plus one. Lock holders only.
     pub partial: Word32,
     pub reserved: Word32,
-    pub name: Text,
 }
 
 impl Item for Group {
     fn hold(&self) -> &Word32 {
-        &self.hold
+        &self.named.hold
     }
 
     fn link(&self) -> &Word32 {
-        &self.link
+        &self.named.link
+    }
+}
+
+impl AsRef<Named> for Group {
+    fn as_ref(&self) -> &Named {
+        &self.named
+    }
+}
+
+impl Deref for Group {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.named
     }
 }
 
@@ -94,13 +102,21 @@ impl Item for Chunk {
 pub(crate) struct Groups<'t>(pub View<'t>);
 
 impl<'t> Groups<'t> {
-    /// The stripe of a hash: all writers of its bucket and its group lock this.
-    pub fn stripe(hash: u64) -> usize {
-        hash as usize % crate::layout::STRIPES
+    fn buckets(&self) -> Buckets<'t, Group> {
+        Buckets {
+            heads: self.0.group_buckets,
+            entries: self.0.groups,
+        }
     }
 
-    fn bucket(&self, hash: u64) -> &'t Word64 {
-        &self.0.group_buckets[hash as usize & (self.0.group_buckets.len() - 1)]
+    /// The stripe of a hash: all writers of its group lock this.
+    pub fn stripe(hash: u64) -> usize {
+        Buckets::<Group>::stripe(hash)
+    }
+
+    /// The group of a name. Takes no lock.
+    pub fn find(&self, name: &str, hash: u64) -> Option<Link> {
+        self.buckets().find(name, hash)
     }
 
     fn chunk(&self, index: u32) -> &'t Chunk {
@@ -110,27 +126,6 @@ impl<'t> Groups<'t> {
     /// A membership by its number (chunk times [`CHUNK_SLOTS`] plus slot).
     pub fn membership(&self, number: u32) -> &'t Membership {
         &self.0.chunks[number as usize / CHUNK_SLOTS].slots[number as usize % CHUNK_SLOTS]
-    }
-
-    /// The group of a name. Takes no lock.
-    pub fn find(&self, name: &str, hash: u64) -> Option<Link> {
-        'again: loop {
-            let mut link = Link(self.bucket(hash).get());
-            while let Some((index, generation)) = link.target() {
-                let group = &self.0.groups[index];
-                let found = group.hash.peek() == hash && group.name.is(name);
-                let next = Link(group.next.get());
-                load_fence();
-                if group.generation.get() != generation {
-                    continue 'again;
-                }
-                if found {
-                    return Some(link);
-                }
-                link = next;
-            }
-            return None;
-        }
     }
 
     /// Appends the logged-in members of a group to `out`; false if the group is gone. Takes no lock.
@@ -176,9 +171,7 @@ impl<'t> Groups<'t> {
         }
         let index = self.0.group_pool().take_one(me)?;
         let group = &self.0.groups[index as usize];
-        group.name.put(name);
-        group.hash.put(hash);
-        group.count.put(0);
+        group.begin_life(name, hash);
         group.chunks.put(0);
         group.partial.put(0);
         group.hold.put(Hold::Shared.word());
@@ -188,10 +181,7 @@ impl<'t> Groups<'t> {
 
     /// Puts a group at the head of its bucket. Under the stripe's lock, or in recovery.
     pub fn chain(&self, index: u32) {
-        let group = &self.0.groups[index as usize];
-        let bucket = self.bucket(group.hash.peek());
-        group.next.put(bucket.peek());
-        bucket.set(Link::to(index, group.generation.peek()).0);
+        self.buckets().chain(index);
     }
 
     /// Puts a row into a group; returns the membership's number. Under the stripe's lock. `None`: no chunk is
@@ -294,8 +284,7 @@ impl<'t> Groups<'t> {
             self.release_chunk(index);
         }
         if count == 0 {
-            self.unchain(group_index as u32);
-            self.release_group(group_index as u32);
+            self.end(group_index as u32);
         }
     }
 
@@ -305,8 +294,7 @@ impl<'t> Groups<'t> {
             return;
         };
         if self.0.groups[index].count.peek() == 0 {
-            self.unchain(index as u32);
-            self.release_group(index as u32);
+            self.end(index as u32);
         }
     }
 
@@ -322,17 +310,9 @@ impl<'t> Groups<'t> {
         }
     }
 
-    fn unchain(&self, index: u32) {
-        let group = &self.0.groups[index as usize];
-        let gone = Link::to(index, group.generation.peek()).0;
-        let mut at = self.bucket(group.hash.peek());
-        while at.peek() != gone {
-            let Some((next, _)) = Link(at.peek()).target() else {
-                return;
-            };
-            at = &self.0.groups[next].next;
-        }
-        at.set(group.next.peek());
+    fn end(&self, index: u32) {
+        self.buckets().unchain(index);
+        self.0.group_pool().give(&[index]);
     }
 
     /// Ends a chunk's life. It must not be in a group's chain any more.
@@ -342,14 +322,5 @@ impl<'t> Groups<'t> {
             .generation
             .set(chunk.generation.peek().wrapping_add(1));
         self.0.chunk_pool().give(&[index]);
-    }
-
-    /// Ends a group's life. It must not be in a bucket any more.
-    pub fn release_group(&self, index: u32) {
-        let group = &self.0.groups[index as usize];
-        group
-            .generation
-            .set(group.generation.peek().wrapping_add(1));
-        self.0.group_pool().give(&[index]);
     }
 }

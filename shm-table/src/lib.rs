@@ -31,6 +31,8 @@ mod groups;
 mod handle;
 pub mod kill_point;
 mod lock;
+#[cfg(not(loom))]
+mod named;
 mod outbox;
 mod pool;
 mod ready;

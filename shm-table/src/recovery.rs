@@ -123,7 +123,7 @@ fn rebuild_users(view: &View<'_>) {
                 users.chain(index as u32);
             }
             Hold::Held(_) => {
-                user.generation.put(user.generation.peek().wrapping_add(1));
+                user.end_life();
                 free.push(index as u32);
             }
             Hold::Free => free.push(index as u32),
@@ -219,9 +219,7 @@ fn rebuild_groups(view: &View<'_>, recovered: &mut Recovered) {
             continue;
         }
         if Hold::of(group.hold().peek()) != Hold::Free {
-            group
-                .generation
-                .put(group.generation.peek().wrapping_add(1));
+            group.end_life();
         }
         free_groups.push(index as u32);
     }

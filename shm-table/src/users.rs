@@ -1,15 +1,16 @@
 //! The user index: name to sessions.
 //!
-//! A hash table of user entries; each entry heads a list of its sessions' rows. Writers take the name's stripe
-//! lock. Readers take nothing: they follow links that carry generations, check them after reading, and begin
-//! again when what they stood on has gone to another life. Every forward link is changed by one store, so
-//! at each instant a reader finds every session that is in the list, whether the writer lives or not.
+//! Entries are found by name ([`crate::named`]); each heads a list of its sessions' rows. Writers take the name's
+//! stripe lock, readers none: every forward link is changed by one store, so at each instant a reader finds every
+//! session that is in the list, whether the writer lives or not.
 //! The rows are the truth; all of this can be rebuilt from them.
 
+use std::ops::Deref;
+
 use crate::handle::{Link, ProcessId, RowHandle};
+use crate::named::{Buckets, Named};
 use crate::pool::{Hold, Item};
 use crate::row::{Row, State};
-use crate::text::Text;
 use crate::view::{View, unix_ms};
 use crate::word::{Word32, Word64, load_fence};
 
@@ -17,29 +18,34 @@ use crate::word::{Word32, Word64, load_fence};
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct User {
-    hold: Word32,
-    link: Word32,
-    /// Which life of the entry.
-    pub generation: Word32,
-    /// Sessions in the list.
-    pub count: Word32,
-    pub hash: Word64,
-    /// Next entry of the bucket.
-    pub next: Word64,
+    named: Named,
     /// First session's row.
     pub sessions: Word64,
     /// Unix milliseconds when the last session left; meaningful while there is none.
     pub last_seen: Word64,
-    pub name: Text,
 }
 
 impl Item for User {
     fn hold(&self) -> &Word32 {
-        &self.hold
+        &self.named.hold
     }
 
     fn link(&self) -> &Word32 {
-        &self.link
+        &self.named.link
+    }
+}
+
+impl AsRef<Named> for User {
+    fn as_ref(&self) -> &Named {
+        &self.named
+    }
+}
+
+impl Deref for User {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.named
     }
 }
 
@@ -48,34 +54,21 @@ impl Item for User {
 pub(crate) struct Users<'t>(pub View<'t>);
 
 impl<'t> Users<'t> {
-    /// The stripe of a hash: all writers of its bucket, its entry and that entry's sessions lock this.
-    pub fn stripe(hash: u64) -> usize {
-        hash as usize % crate::layout::STRIPES
+    fn buckets(&self) -> Buckets<'t, User> {
+        Buckets {
+            heads: self.0.user_buckets,
+            entries: self.0.users,
+        }
     }
 
-    fn bucket(&self, hash: u64) -> &'t Word64 {
-        &self.0.user_buckets[hash as usize & (self.0.user_buckets.len() - 1)]
+    /// The stripe of a hash: all writers of its entry and that entry's sessions lock this.
+    pub fn stripe(hash: u64) -> usize {
+        Buckets::<User>::stripe(hash)
     }
 
     /// The entry of a name. Takes no lock.
     pub fn find(&self, name: &str, hash: u64) -> Option<Link> {
-        'again: loop {
-            let mut link = Link(self.bucket(hash).get());
-            while let Some((index, generation)) = link.target() {
-                let user = &self.0.users[index];
-                let found = user.hash.peek() == hash && user.name.is(name);
-                let next = Link(user.next.get());
-                load_fence();
-                if user.generation.get() != generation {
-                    continue 'again;
-                }
-                if found {
-                    return Some(link);
-                }
-                link = next;
-            }
-            return None;
-        }
+        self.buckets().find(name, hash)
     }
 
     /// Appends the sessions of an entry to `out`; false if the entry has gone to another life. Takes no lock.
@@ -116,9 +109,7 @@ impl<'t> Users<'t> {
         }
         let index = self.0.user_pool().take_one(me)?;
         let user = &self.0.users[index as usize];
-        user.name.put(name);
-        user.hash.put(hash);
-        user.count.put(0);
+        user.begin_life(name, hash);
         user.sessions.put(0);
         user.last_seen.put(0);
         user.hold.put(Hold::Shared.word());
@@ -128,10 +119,7 @@ impl<'t> Users<'t> {
 
     /// Puts an entry at the head of its bucket. Under the stripe's lock, or in recovery.
     pub fn chain(&self, index: u32) {
-        let user = &self.0.users[index as usize];
-        let bucket = self.bucket(user.hash.peek());
-        user.next.put(bucket.peek());
-        bucket.set(Link::to(index, user.generation.peek()).0);
+        self.buckets().chain(index);
     }
 
     /// Puts a row at the head of its user's sessions. Under the stripe's lock, or in recovery.
@@ -175,23 +163,7 @@ impl<'t> Users<'t> {
 
     /// Frees a remembered entry without sessions. Under its stripe's lock.
     pub fn forget(&self, index: u32) {
-        let user = &self.0.users[index as usize];
-        let gone = Link::to(index, user.generation.peek()).0;
-        let mut at = self.bucket(user.hash.peek());
-        while at.peek() != gone {
-            let Some((next, _)) = Link(at.peek()).target() else {
-                return;
-            };
-            at = &self.0.users[next].next;
-        }
-        at.set(user.next.peek());
-        self.release(index);
-    }
-
-    /// Ends an entry's life and gives it back. It must not be in a bucket any more.
-    pub fn release(&self, index: u32) {
-        let user = &self.0.users[index as usize];
-        user.generation.set(user.generation.peek().wrapping_add(1));
+        self.buckets().unchain(index);
         self.0.user_pool().give(&[index]);
     }
 
