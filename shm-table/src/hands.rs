@@ -54,6 +54,8 @@ pub struct Hands<'t> {
     nodes: Magazine,
     /// Blocks cut off a receive buffer whose new length is not committed yet.
     cut_off: Vec<u32>,
+    /// See `take_congestion`.
+    congested: bool,
     /// Scratch of `deliver`.
     targets: Vec<(u32, Slot)>,
     /// Scratch of `write_output`.
@@ -82,6 +84,7 @@ impl Table {
             blocks: Magazine::default(),
             nodes: Magazine::default(),
             cut_off: Vec::new(),
+            congested: false,
             targets: Vec::new(),
             written: Vec::new(),
             walk: Walk::default(),

@@ -160,7 +160,8 @@ pub(crate) struct Row {
     pub memberships: Word32,
     /// Memberships in the list. Owner.
     pub membership_count: Word32,
-    pub reserved: Word32,
+    /// 1 while the socket takes no more. Owner.
+    pub blocked: Word32,
     /// The committed [`crate::Stream`]. Owner.
     pub stream: TwoCopies<STREAM_WORDS>,
     /// Written once, before the state becomes [`State::LoggedIn`]. Owner.

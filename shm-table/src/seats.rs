@@ -118,6 +118,7 @@ fn reset(row: &Row, generation: u32) {
     row.user_prev.put(0);
     row.memberships.put(0);
     row.membership_count.put(0);
+    row.blocked.put(0);
     row.stream.write(&Stream::default());
     row.user_name.clear();
     row.device_id.clear();

@@ -139,6 +139,7 @@ fn past_its_limit_an_outbox_takes_no_more_and_its_row_is_ordered_to_go() {
     let (me, mut hands) = worker(&table, 0);
     let slow = connect(&mut seats, &mut hands, me, Transport::Tcp);
     let fast = connect(&mut seats, &mut hands, me, Transport::Tcp);
+    hands.set_blocked(slow, true);
     let body = vec![b'x'; 999];
     for _ in 0..8 {
         assert_eq!(send(&mut hands, &[slow, fast], &body), 2);
@@ -171,6 +172,31 @@ fn past_its_limit_an_outbox_takes_no_more_and_its_row_is_ordered_to_go() {
         (used(&table, "arena_blocks"), used(&table, "outbox_entries")),
         (0, 0)
     );
+}
+
+#[test]
+fn whoever_fills_an_outbox_that_nobody_had_time_to_write_is_told_and_the_reader_is_not_blamed() {
+    let table = small();
+    let mut seats = Seats::new(&table);
+    let (me, mut hands) = worker(&table, 0);
+    let reader = connect(&mut seats, &mut hands, me, Transport::Tcp);
+    let body = vec![b'x'; 999];
+    for sent in 0..32 {
+        assert_eq!(send(&mut hands, &[reader], &body), 1);
+        assert_eq!(hands.take_congestion(), sent >= 4, "after {sent} before");
+    }
+    assert!(hands.take_orders(reader).is_empty());
+    assert_eq!(send(&mut hands, &[reader], &body), 0);
+    assert!(
+        hands.take_orders(reader).has(Order::SLOW),
+        "four times the limit is the end in any case"
+    );
+    read_all(&mut hands, reader, usize::MAX);
+    hands.set_blocked(reader, true);
+    for _ in 0..8 {
+        send(&mut hands, &[reader], &body);
+    }
+    assert!(!hands.take_congestion(), "a full socket slows nobody");
 }
 
 #[test]

@@ -168,9 +168,10 @@ impl Work<'_> {
 
     /// The socket has room again.
     pub fn writable(&mut self, row: u32) {
-        if self.seats.set(row, Hint::Blocked, false)
+        if self.seats.has(row, Hint::Blocked)
             && let Some(mut connection) = self.connection(row)
         {
+            self.blocked(&connection, false);
             self.flush(&mut connection);
         }
     }
@@ -192,12 +193,12 @@ impl Work<'_> {
                     break;
                 }
                 Ok(Output::Blocked) => {
-                    self.seats.set(row, Hint::Blocked, true);
+                    self.blocked(connection, true);
                     break;
                 }
                 Ok(Output::More) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.seats.set(row, Hint::Blocked, true);
+                    self.blocked(connection, true);
                     break;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -210,6 +211,13 @@ impl Work<'_> {
         self.resume(connection);
     }
 
+    /// Notes whether the socket takes no more, for ourselves and for those who send to it.
+    fn blocked(&mut self, connection: &Connection, blocked: bool) {
+        self.seats
+            .set(connection.handle.row, Hint::Blocked, blocked);
+        self.hands.set_blocked(connection.handle, blocked);
+    }
+
     /// Nothing is left to write.
     fn drained(&mut self, connection: &mut Connection) {
         if connection.state == State::Closing {
@@ -218,7 +226,7 @@ impl Work<'_> {
     }
 
     /// Reads again from a client that has caught up with what it was sent.
-    fn resume(&mut self, connection: &mut Connection) {
+    pub fn resume(&mut self, connection: &mut Connection) {
         if !connection.gone && connection.has(Flag::Paused) && !self.is_half_full(connection) {
             connection.set(Flag::Paused, false);
             self.commit(connection);

@@ -126,6 +126,15 @@ impl Work<'_> {
         }
     }
 
+    /// Reads again from those who filled outboxes faster than they were written: there have been turns since.
+    pub fn relieve(&mut self) {
+        for row in std::mem::take(&mut self.congested) {
+            if let Some(mut connection) = self.connection(row) {
+                self.resume(&mut connection);
+            }
+        }
+    }
+
     /// Handles the messages that were kept when the connection was paused.
     fn catch_up(&mut self, window: &mut ReadWindow<'_>, connection: &mut Connection) {
         connection.set(Flag::Behind, false);
@@ -180,7 +189,11 @@ impl Work<'_> {
             if step == Step::NeedMore {
                 break;
             }
-            if self.reads_too_little(connection) {
+            let congested = self.hands.take_congestion() && !connection.closing();
+            if congested {
+                self.congested.push(connection.handle.row);
+            }
+            if self.reads_too_little(connection) || congested {
                 connection.set(Flag::Paused, true);
                 connection.set(Flag::Behind, cursor.at < input.len());
                 break;

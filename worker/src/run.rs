@@ -114,7 +114,9 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
         }
         let busy = more || paused.get() || !work.again.is_empty();
         let idle = !busy && work.hands.about_to_sleep();
-        let next = if idle {
+        let next = if idle && !work.congested.is_empty() {
+            wake.nap().await
+        } else if idle {
             wake.sleep().await
         } else {
             wake.glance().await
@@ -145,6 +147,7 @@ impl Work<'_> {
 
     /// Reads every socket that is ready, then writes every row that is.
     pub fn turn(&mut self, window: &mut ReadWindow<'_>, events: &mut Vec<Event>) {
+        self.relieve();
         let mut input = Input { window, bytes: 0 };
         for row in std::mem::take(&mut self.again) {
             self.seats.set(row, Hint::Again, false);

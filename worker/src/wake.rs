@@ -20,6 +20,9 @@ use crate::poller::Poller;
 /// The longest sleep: the heartbeat in the table must move at least this often.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long a sender waits who fills outboxes faster than they are written: the runtime's shortest sleep.
+const NAP: Duration = Duration::from_millis(1);
+
 /// Everything that can wake the worker.
 pub(crate) struct Wake {
     sockets: AsyncFd<Rc<Poller>>,
@@ -57,6 +60,13 @@ impl Wake {
             looked => Poll::Ready(looked),
         })
         .await
+    }
+
+    /// Sleeps until there is something to do, or others had time for a turn.
+    pub async fn nap(&mut self) -> io::Result<Woken> {
+        tokio::time::timeout(NAP, self.sleep())
+            .await
+            .unwrap_or_else(|_| Ok(Woken::default()))
     }
 
     /// What there is to do now, without sleeping.

@@ -26,6 +26,8 @@ pub(crate) struct Work<'t> {
     pub finished: Vec<Seat>,
     /// Rows whose sockets had more than one read could take: each is read once more next turn.
     pub again: Vec<u32>,
+    /// Rows that wait for the turns of other workers before they are read again.
+    pub congested: Vec<u32>,
     /// The server ends: newcomers are sent away.
     pub draining: bool,
     pub spare: Spare,
@@ -55,6 +57,7 @@ impl<'t> Work<'t> {
             clock: Clock::now(table.now_ms()),
             finished: Vec::new(),
             again: Vec::new(),
+            congested: Vec::new(),
             draining: false,
             spare: Spare::default(),
         }

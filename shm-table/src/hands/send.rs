@@ -38,6 +38,10 @@ pub struct Message {
     bytes_max: u32,
 }
 
+/// How many times its limit an outbox may hold while nobody has tried to write it: its reader is not to blame
+/// that its worker had no turn yet, and whoever fills it is slowed ([`Hands::take_congestion`]).
+const UNWRITTEN_FACTOR: u64 = 4;
+
 /// The part of a pool (one 32nd) that only answers may use.
 const RESERVE_PART: u32 = 32;
 
@@ -104,8 +108,8 @@ impl Hands<'_> {
     }
 
     /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
-    /// those were. A row whose outbox would pass the limit gets [`Order::SLOW`] instead. With [`Full`] it is
-    /// in none.
+    /// those were. A row whose outbox would pass the limit gets [`Order::SLOW`] instead; the limit is four times as
+    /// high while the row's socket is not known to be full. With [`Full`] it is in none.
     pub fn deliver(
         &mut self,
         message: Message,
@@ -123,14 +127,42 @@ impl Hands<'_> {
             if !matches!(word.state, State::LoggedIn | State::Connected) {
                 continue;
             }
-            if row.pending() + u64::from(message.bytes_max) > self.settings.outbox_bytes {
+            let (pending, limit) = (
+                row.pending() + u64::from(message.bytes_max),
+                self.settings.outbox_bytes,
+            );
+            let blocked = row.blocked.peek() != 0;
+            if pending
+                > if blocked {
+                    limit
+                } else {
+                    limit.saturating_mul(UNWRITTEN_FACTOR)
+                }
+            {
                 self.order(handle, Order::SLOW);
                 continue;
             }
+            self.congested |= !blocked && pending > limit / 2;
             self.targets.push((handle.row, word.owner.slot));
             debug_assert_eq!(word.generation, handle.generation);
         }
         self.push_to(message, to, urgency)
+    }
+
+    /// True if, since the last call, a message went to a session that has much to read only because its worker had
+    /// no turn to write it. Who reads from senders then lets them wait until it had: a reader whose own socket is
+    /// full slows nobody.
+    pub fn take_congestion(&mut self) -> bool {
+        std::mem::take(&mut self.congested)
+    }
+
+    /// Says whether an own row's socket takes no more.
+    #[inline]
+    pub fn set_blocked(&self, handle: RowHandle, blocked: bool) {
+        let row = self.mine(handle).map(|(row, _)| row);
+        if let Some(row) = row.filter(|row| row.blocked.peek() != u32::from(blocked)) {
+            row.blocked.put(u32::from(blocked));
+        }
     }
 
     /// Puts a message into the outbox of an own row, in any state before `Done` and whatever its limit: for
