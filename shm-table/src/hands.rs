@@ -10,7 +10,7 @@ mod session;
 use std::net::SocketAddr;
 
 use crate::control::{Counter, ProcessState};
-use crate::handle::{FIRST_WORKER, ProcessId, RowHandle, Slot};
+use crate::handle::{ProcessId, RowHandle, Slot};
 use crate::pool::Magazine;
 use crate::ready::{Walk, announce_sleep, must_ring};
 use crate::row::{Order, Orders, Row, RowWord, State, Transport};
@@ -232,13 +232,6 @@ impl<'t> Hands<'t> {
         }
     }
 
-    /// When the client was last seen, in Unix milliseconds; 0: stale.
-    pub fn touched(&self, handle: RowHandle) -> u64 {
-        let row = self.view.row(handle);
-        row.filter(|row| row.check(handle).is_some())
-            .map_or(0, |row| row.last_seen.peek())
-    }
-
     /// Notes whose bytes are about to land in the read window; before each read.
     #[inline]
     pub fn note_reading(&self, handle: RowHandle) {
@@ -394,10 +387,5 @@ impl<'t> Hands<'t> {
             }
             .pack(),
         );
-    }
-
-    /// Rows per worker slot and other facts are in [`Table::stats`]; this is only how many workers there are.
-    pub fn workers(&self) -> u8 {
-        (self.view.controls.len() - usize::from(FIRST_WORKER)) as u8
     }
 }

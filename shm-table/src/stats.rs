@@ -122,16 +122,6 @@ impl Table {
         }
     }
 
-    /// Rows that a slot's process owns now, for seating.
-    pub fn sessions_of_slot(&self, slot: Slot) -> u32 {
-        let rows = self.view().rows.iter();
-        rows.filter(|row| {
-            let word = row.state();
-            word.state != State::Free && word.owner.slot == slot
-        })
-        .count() as u32
-    }
-
     /// Begins a process's life in a slot; the master, before it starts the process.
     pub fn start_process(&self, slot: Slot, role: Role) -> ProcessId {
         let control = &self.view().controls[usize::from(slot)];
@@ -175,11 +165,6 @@ impl Table {
     pub fn heartbeat_age_ms(&self, slot: Slot) -> u64 {
         let view = self.view();
         heartbeat_age(&view, &view.controls[usize::from(slot)])
-    }
-
-    /// How a slot's process is.
-    pub fn process_state(&self, slot: Slot) -> ProcessState {
-        ProcessState::of(self.view().controls[usize::from(slot)].state.get())
     }
 
     /// Says that the server ends (or no longer does).

@@ -1,5 +1,7 @@
 //! A small table in private memory, its master and some workers' hands, all in one thread.
 
+#![allow(dead_code)] // each test binary uses its part
+
 use shm_table::{
     Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, ProcessId, Role,
     RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
@@ -91,4 +93,15 @@ pub fn read_all(hands: &mut Hands<'_>, handle: RowHandle, at_most: usize) -> Vec
             .unwrap();
     }
     read
+}
+
+/// Elements of a section in use.
+pub fn used(table: &Table, section: &str) -> u64 {
+    table
+        .stats()
+        .sections
+        .iter()
+        .find(|s| s.name == section)
+        .unwrap()
+        .used
 }

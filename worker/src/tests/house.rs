@@ -105,6 +105,14 @@ impl<'t> House<'t> {
             .incarnation
     }
 
+    /// Turns one worker once; the other has no time.
+    pub fn turn(&mut self, worker: usize) {
+        let mut events = Vec::new();
+        let work = &mut self.works[worker];
+        work.poller.take(&mut events).unwrap();
+        work.turn(&mut self.window, &mut events);
+    }
+
     /// Turns both workers until nothing happens any more.
     pub fn settle(&mut self) {
         let mut events = Vec::new();
@@ -114,7 +122,8 @@ impl<'t> House<'t> {
             for work in &mut self.works {
                 work.clock = crate::clock::Clock::now(self.table.now_ms());
                 work.poller.take(&mut events).unwrap();
-                if !events.is_empty() || !work.again.is_empty() || !work.hands.about_to_sleep() {
+                let waits = !work.again.is_empty() || !work.congested.is_empty();
+                if !events.is_empty() || waits || !work.hands.about_to_sleep() {
                     quiet = 0;
                 }
                 work.hands.awake();

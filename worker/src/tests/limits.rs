@@ -90,6 +90,35 @@ fn a_slow_reader_is_told_and_closed_and_holds_up_nobody() {
 }
 
 #[test]
+fn a_sender_waits_while_the_recipients_worker_has_no_turn() {
+    let mut settings = Config::default();
+    settings.limits.outbox_bytes = 10_000;
+    let table = table(4);
+    let mut house = House::new(&table, &settings);
+    let mut ada = house.user(0, "ada");
+    let mut bob = house.user(1, "bob");
+    let content = "z".repeat(200);
+    for number in 0..60 {
+        ada.say(&format!(
+            r#"{{"type":"sendto","to":"bob","content":"{number} {content}","quiet":true}}"#
+        ));
+    }
+    for _ in 0..3 {
+        house.turn(0);
+    }
+    let waiting = house.works[1].hands.outbox_bytes(bob.handle);
+    assert!((5_000..10_000).contains(&waiting), "{waiting} bytes wait");
+    assert_eq!(house.works[0].congested, [ada.handle.row]);
+    house.settle();
+    let lines = bob.lines();
+    assert_eq!(lines.len(), 60, "all arrive, and the reader is not blamed");
+    for (number, line) in lines.iter().enumerate() {
+        assert!(line.contains(&format!("\"{number} z")), "{line}");
+    }
+    assert!(ada.lines().is_empty());
+}
+
+#[test]
 fn a_sender_that_does_not_read_its_answers_waits() {
     let mut settings = Config::default();
     settings.limits.outbox_bytes = 60_000;
