@@ -1,10 +1,9 @@
 //! `sendgroup`: to every other session in a group, by one of its members.
 
 use protocol::code::ErrorCode;
-use protocol::reply::{MessageParts, To};
+use protocol::reply::To;
 use protocol::request::Send;
 
-use super::message_id::MessageId;
 use crate::connection::Connection;
 use crate::work::Work;
 
@@ -14,9 +13,6 @@ pub(super) fn sendgroup(
     send: &Send<'_>,
     id: Option<&str>,
 ) {
-    let Some(from) = work.hands.user_name(connection.handle) else {
-        return;
-    };
     let mut recipients = work.lend_handles();
     let exists = work.hands.members_of(&send.to, &mut recipients);
     let members = recipients.len();
@@ -34,15 +30,12 @@ pub(super) fn sendgroup(
     if id.is_none() && !send.quiet {
         recipients.push(connection.handle);
     }
-    let message_id = MessageId::of(work, connection);
-    let parts = MessageParts {
-        id: &message_id,
-        from: &from,
-        to: To::Group(&send.to),
-        content: send.content,
-        time_ms: work.clock.unix_ms,
-    };
-    let status = work.send(&parts, &recipients, others);
-    work.return_handles(recipients);
-    work.acknowledge(connection, &message_id, status, send.quiet, id);
+    work.pass_on(
+        connection,
+        To::Group(&send.to),
+        send,
+        id,
+        recipients,
+        others,
+    );
 }

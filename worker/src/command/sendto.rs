@@ -18,7 +18,6 @@ pub(super) fn sendto(
     let Some(from) = work.hands.user_name(connection.handle) else {
         return;
     };
-    let message_id = MessageId::of(work, connection);
     let mut recipients = work.lend_handles();
     work.hands.sessions_of(&send.to, &mut recipients);
     let addressed = recipients.len();
@@ -30,22 +29,47 @@ pub(super) fn sendto(
     if gets_it_back && !recipients.contains(&connection.handle) {
         recipients.push(connection.handle);
     }
-    let parts = MessageParts {
-        id: &message_id,
-        from: &from,
-        to: To::User(&send.to),
-        content: send.content,
-        time_ms: work.clock.unix_ms,
-    };
-    let status = work.send(&parts, &recipients, addressed);
-    work.return_handles(recipients);
-    work.acknowledge(connection, &message_id, status, send.quiet, id);
+    work.pass_on(
+        connection,
+        To::User(&send.to),
+        send,
+        id,
+        recipients,
+        addressed,
+    );
 }
 
 impl Work<'_> {
+    /// Sends a message of the connection's user to `recipients`, a list that was lent, of whom the first
+    /// `addressed` are those it is for, and tells the sender what became of it.
+    pub(super) fn pass_on(
+        &mut self,
+        connection: &mut Connection,
+        to: To<'_>,
+        send: &Send<'_>,
+        id: Option<&str>,
+        recipients: Vec<RowHandle>,
+        addressed: usize,
+    ) {
+        let Some(from) = self.hands.user_name(connection.handle) else {
+            return;
+        };
+        let message_id = MessageId::of(self, connection);
+        let parts = MessageParts {
+            id: &message_id,
+            from: &from,
+            to,
+            content: send.content,
+            time_ms: self.clock.unix_ms,
+        };
+        let status = self.send(&parts, &recipients, addressed);
+        self.return_handles(recipients);
+        self.acknowledge(connection, &message_id, status, send.quiet, id);
+    }
+
     /// Sends a message to `recipients`, of whom the first `addressed` are those it is for, and tells
     /// what became of it. `None`: there was no room, and nobody has it.
-    pub(super) fn send(
+    fn send(
         &mut self,
         parts: &MessageParts<'_>,
         recipients: &[RowHandle],
