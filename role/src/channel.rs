@@ -82,6 +82,24 @@ impl Channel {
         }
     }
 
+    /// Waits until the master says [`ToRole::Begin`]. What comes before that is kept for [`Self::receive`]; a `Pause` does not, because the
+    /// master does not ask a role to stand still that touches nothing.
+    ///
+    /// # Errors
+    /// See [`ChannelError`]; the process should end.
+    pub fn await_begin(&self) -> Result<(), ChannelError> {
+        loop {
+            match self.read()? {
+                Some(Received {
+                    message: ToRole::Begin,
+                    ..
+                }) => return Ok(()),
+                Some(other) => self.waiting.borrow_mut().push_back(other),
+                None => self.poll(PollFlags::POLLIN, PollTimeout::NONE)?,
+            }
+        }
+    }
+
     /// Sends a message, waiting for room. A list of finished connections may have any length.
     ///
     /// # Errors

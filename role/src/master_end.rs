@@ -70,6 +70,11 @@ impl MasterEnd {
         !self.queue.is_empty() && !self.crowded
     }
 
+    /// Whether the last flush ended because the system had too many descriptors on their way: to be tried again in a moment.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
     /// Sends what is queued, as far as the channel takes it.
     /// `descriptor_of` finds a seat's descriptor, or `None` when that connection is gone.
     ///

@@ -1,9 +1,13 @@
 //! What passes between the master and a role, and how it looks in a packet.
 //!
 //! Seats and finished connections, which come by the thousand, are a tag and eight bytes each; everything else is a tag and JSON.
-//! Both ends are the same version of the same file most of the time; a packet that cannot be read is an error, never a guess.
+//! Both ends are the same version of the same file, except while a reload replaces an older one: settings therefore travel by their names. A packet that cannot be read is an error, never a guess.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use sys::packet::{DESCRIPTORS_MAX, PACKET_BYTES_MAX};
 
 /// A connection's row in the table and which connection in that row it is.
@@ -25,6 +29,7 @@ pub struct Hello {
     /// Name of the segment to attach.
     pub segment: String,
     /// The validated configuration.
+    #[serde(deserialize_with = "of_any_version")]
     pub settings: config::Config,
 }
 
@@ -45,17 +50,30 @@ pub enum ToRole {
     Resume,
     /// Open the log file anew.
     ReopenLog,
+    /// The slot is the role's own from here on; until this came it has touched nothing.
+    Begin,
+    /// A successor is ready: finish the turn, give back what is in hand, answer [`ToMaster::Left`], touch nothing any more, and exit 0.
+    Leave,
 }
 
 /// From a role to the master.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToMaster {
-    /// Attached and running.
+    /// Attached, and everything made that the role needs. It waits for [`ToRole::Begin`].
     Ready,
     /// These connections are over, the role's descriptors closed, the rows in state Done.
     Finished(Vec<Seat>),
     /// The answer to [`ToRole::Pause`].
     Paused,
+    /// The answer to [`ToRole::Leave`]: the slot is its successor's.
+    Left,
+    /// Why the role ends without having been asked to, as a sentence; cut to [`ToMaster::REASON_BYTES_MAX`].
+    Failed(String),
+}
+
+impl ToMaster {
+    /// The most of a reason that is sent.
+    pub const REASON_BYTES_MAX: usize = 4096;
 }
 
 /// A packet that is not a message.
@@ -79,9 +97,13 @@ const DRAIN: u8 = b'D';
 const PAUSE: u8 = b'P';
 const RESUME: u8 = b'R';
 const REOPEN_LOG: u8 = b'L';
+const BEGIN: u8 = b'B';
+const LEAVE: u8 = b'V';
 const READY: u8 = b'r';
 const FINISHED: u8 = b'f';
 const PAUSED: u8 = b'p';
+const LEFT: u8 = b'l';
+const FAILED: u8 = b'x';
 
 /// A message that knows its packet form.
 pub(crate) trait Message: Sized {
@@ -99,6 +121,8 @@ impl Message for ToRole {
             Self::Pause => Ok(vec![PAUSE]),
             Self::Resume => Ok(vec![RESUME]),
             Self::ReopenLog => Ok(vec![REOPEN_LOG]),
+            Self::Begin => Ok(vec![BEGIN]),
+            Self::Leave => Ok(vec![LEAVE]),
         }
     }
 
@@ -106,11 +130,17 @@ impl Message for ToRole {
         match packet.split_first() {
             Some((&HELLO, rest)) => Ok(Self::Hello(from_json(rest)?)),
             Some((&SEATS, rest)) => Ok(Self::Seats(seats(rest)?)),
-            Some((&SETTINGS, rest)) => Ok(Self::Settings(from_json(rest)?)),
+            Some((&SETTINGS, rest)) => {
+                let mut json = serde_json::Deserializer::from_slice(rest);
+                let settings = of_any_version(&mut json).map_err(|e| Garbled(e.to_string()))?;
+                Ok(Self::Settings(Box::new(settings)))
+            }
             Some((&DRAIN, [])) => Ok(Self::Drain),
             Some((&PAUSE, [])) => Ok(Self::Pause),
             Some((&RESUME, [])) => Ok(Self::Resume),
             Some((&REOPEN_LOG, [])) => Ok(Self::ReopenLog),
+            Some((&BEGIN, [])) => Ok(Self::Begin),
+            Some((&LEAVE, [])) => Ok(Self::Leave),
             _ => Err(unknown(packet)),
         }
     }
@@ -122,6 +152,13 @@ impl Message for ToMaster {
             Self::Ready => vec![READY],
             Self::Finished(seats) => seat_list(FINISHED, seats),
             Self::Paused => vec![PAUSED],
+            Self::Left => vec![LEFT],
+            Self::Failed(reason) => {
+                let end = (0..=reason.len().min(Self::REASON_BYTES_MAX))
+                    .rfind(|&end| reason.is_char_boundary(end))
+                    .unwrap_or(0);
+                [&[FAILED], &reason.as_bytes()[..end]].concat()
+            }
         })
     }
 
@@ -130,6 +167,8 @@ impl Message for ToMaster {
             Some((&READY, [])) => Ok(Self::Ready),
             Some((&FINISHED, rest)) => Ok(Self::Finished(seats(rest)?)),
             Some((&PAUSED, [])) => Ok(Self::Paused),
+            Some((&LEFT, [])) => Ok(Self::Left),
+            Some((&FAILED, reason)) => Ok(Self::Failed(String::from_utf8_lossy(reason).into())),
             _ => Err(unknown(packet)),
         }
     }
@@ -143,6 +182,21 @@ fn json(tag: u8, value: &impl Serialize) -> Result<Vec<u8>, Garbled> {
 
 fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Garbled> {
     serde_json::from_slice(bytes).map_err(|e| Garbled(e.to_string()))
+}
+
+/// Settings from a master that may be older than this role or newer: keys that it does not know have their defaults here, keys that are
+/// not known here are left out. What a known key says must be understood.
+fn of_any_version<'d, D: Deserializer<'d>>(from: D) -> Result<config::Config, D::Error> {
+    let said = BTreeMap::<String, BTreeMap<String, Value>>::deserialize(from)?;
+    let mut settings = serde_json::to_value(config::Config::default()).map_err(D::Error::custom)?;
+    for (section, keys) in said {
+        for (key, value) in keys {
+            if let Some(known) = settings.get_mut(&section).and_then(|s| s.get_mut(&key)) {
+                *known = value;
+            }
+        }
+    }
+    serde_json::from_value(settings).map_err(D::Error::custom)
 }
 
 fn seat_list(tag: u8, seats: &[Seat]) -> Vec<u8> {
@@ -210,6 +264,8 @@ mod tests {
             ToRole::Pause,
             ToRole::Resume,
             ToRole::ReopenLog,
+            ToRole::Begin,
+            ToRole::Leave,
         ] {
             assert_eq!(ToRole::decode(&message.encode().unwrap()).unwrap(), message);
         }
@@ -218,6 +274,8 @@ mod tests {
             ToMaster::Finished(seats),
             ToMaster::Finished(vec![]),
             ToMaster::Paused,
+            ToMaster::Left,
+            ToMaster::Failed("no room: ä".into()),
         ] {
             assert_eq!(
                 ToMaster::decode(&message.encode().unwrap()).unwrap(),
@@ -227,11 +285,43 @@ mod tests {
     }
 
     #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        let packet = ToMaster::Failed("ä".repeat(ToMaster::REASON_BYTES_MAX))
+            .encode()
+            .unwrap();
+        let cut = "ä".repeat(ToMaster::REASON_BYTES_MAX / 2);
+        assert_eq!(ToMaster::decode(&packet), Ok(ToMaster::Failed(cut)));
+    }
+
+    #[test]
+    fn settings_of_another_version_are_understood_as_far_as_they_are_known() {
+        let mut settings = serde_json::to_value(config::Config::default()).unwrap();
+        settings["limits"]["refusals"] = 7.into();
+        settings["limits"]["of_tomorrow"] = 1.into();
+        settings["tomorrow"] = serde_json::json!({"key": true});
+        settings["limits"]
+            .as_object_mut()
+            .unwrap()
+            .remove("message_bytes");
+        settings.as_object_mut().unwrap().remove("diagnostics");
+        let packet = [&[SETTINGS], settings.to_string().as_bytes()].concat();
+        let mut expected = config::Config::default();
+        expected.limits.refusals = 7;
+        assert_eq!(
+            ToRole::decode(&packet),
+            Ok(ToRole::Settings(Box::new(expected)))
+        );
+        settings["limits"]["refusals"] = "many".into();
+        let packet = [&[SETTINGS], settings.to_string().as_bytes()].concat();
+        assert!(ToRole::decode(&packet).is_err());
+    }
+
+    #[test]
     fn what_is_not_a_message_is_refused() {
-        for packet in [&b""[..], b"?", b"S1234567", b"D1", b"H{", b"C{}"] {
+        for packet in [&b""[..], b"?", b"S1234567", b"D1", b"H{", b"C[]", b"B1"] {
             assert!(ToRole::decode(packet).is_err(), "{packet:?}");
         }
-        for packet in [&b""[..], b"S", b"f1", b"r "] {
+        for packet in [&b""[..], b"S", b"f1", b"r ", b"l1"] {
             assert!(ToMaster::decode(packet).is_err(), "{packet:?}");
         }
     }

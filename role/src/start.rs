@@ -12,7 +12,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::channel::{Channel, ChannelError, Received};
-use crate::message::{Hello, ToRole};
+use crate::message::{Hello, ToMaster, ToRole};
 use crate::{EXIT_CANNOT_WORK, EXIT_FAILED, logging};
 
 /// How long a role waits for its first message. The master sends it before the role runs, so this is for a master that is stuck.
@@ -69,11 +69,19 @@ pub fn start(kind: &str) -> Result<Start, RoleError> {
     // noticed by the channel's end.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
     ignore_group_signals().map_err(io::Error::from)?;
-    let channel = Channel::new(take_standard_input()?);
+    let channel = Rc::new(Channel::new(take_standard_input()?));
+    introduce(kind, &channel).inspect_err(|error| {
+        // Where the channel itself is the reason, its end says it.
+        let _ = channel.send(&ToMaster::Failed(error.to_string()));
+    })
+}
+
+/// Learns from the master who this process is, and starts its log.
+fn introduce(kind: &str, channel: &Rc<Channel>) -> Result<Start, RoleError> {
     let Received {
         message,
         descriptors,
-    } = first_message(&channel)?;
+    } = first_message(channel)?;
     let ToRole::Hello(hello) = message else {
         return Err(RoleError::NoHello("was not Hello"));
     };
@@ -93,7 +101,7 @@ pub fn start(kind: &str) -> Result<Start, RoleError> {
     }
     logging::init(&settings.server, &name)?;
     Ok(Start {
-        channel: Rc::new(channel),
+        channel: Rc::clone(channel),
         slot,
         incarnation,
         segment,

@@ -162,6 +162,35 @@ fn a_process_that_waits_for_a_lock_serves_the_pause_there() {
 }
 
 #[test]
+fn what_comes_before_begin_is_kept() {
+    let (mut master, socket) = MasterEnd::pair().unwrap();
+    let role = thread::spawn(move || {
+        let role = Channel::new(socket);
+        role.send(&ToMaster::Ready).unwrap();
+        role.await_begin().unwrap();
+        role.send(&ToMaster::Left).unwrap();
+        std::iter::from_fn(|| role.receive().unwrap())
+            .map(|received| received.message)
+            .collect::<Vec<_>>()
+    });
+    master.queue(ToRole::ReopenLog);
+    master.flush(|_| None).unwrap();
+    assert_eq!(next(&mut master), ToMaster::Ready);
+    master.queue(ToRole::Settings(Box::default()));
+    master.queue(ToRole::Begin);
+    master.flush(|_| None).unwrap();
+    assert_eq!(next(&mut master), ToMaster::Left);
+    assert_eq!(
+        role.join().unwrap(),
+        [ToRole::ReopenLog, ToRole::Settings(Box::default())]
+    );
+
+    let (master, role) = channel();
+    drop(master);
+    assert!(matches!(role.await_begin(), Err(ChannelError::Gone)));
+}
+
+#[test]
 fn any_number_of_finished_connections_arrives() {
     let (mut master, socket) = MasterEnd::pair().unwrap();
     let count = 100_000;
