@@ -6,7 +6,7 @@
 //! | module | promises |
 //! | --- | --- |
 //! | [`http`] | the head of a request on the WebSocket port: the upgrade, a page, or the refusal to send; [`http::origin`] says who may upgrade |
-//! | [`ws`] | WebSocket frames, decoded in place with 16 bytes of state between reads; headers and closing frames to send |
+//! | [`ws`] | WebSocket frames, decoded with 16 bytes of state between reads from input that stays as it is; headers and closing frames to send |
 //! | [`mod@line`] | lines of the TCP port |
 //! | [`request`] | one message from a client, understood or refused, borrowing from its text |
 //! | [`reply`] | every message the server sends, written to any `io::Write` without allocating |

@@ -1,6 +1,11 @@
 //! WebSocket framing for a server, by RFC 6455 in every rule: [`Decoder`] turns the bytes of a
-//! connection into messages and control frames where they lie, the functions beside it write the
-//! frames that go back.
+//! connection into messages and control frames, the functions beside it write the frames that go
+//! back.
+//!
+//! The decoder never changes what it reads, and hands out payloads as unmasked copies. Its input lies
+//! in shared memory: a worker may be killed after it took a frame and before that was recorded, and
+//! its successor reads the same bytes again. Had they been unmasked where they lie, the second time
+//! would mask them anew.
 //!
 //! No extension is ever negotiated, so all reserved bits are errors. Frame headers are read and
 //! written by tungstenite; which of them are allowed is decided here. Whether a text message is
@@ -32,26 +37,26 @@ pub enum Kind {
     Binary,
 }
 
-/// What [`Decoder::next`] found. Payloads are unmasked.
+/// What [`Decoder::next`] found. Payloads are unmasked, and lie in the vector it was given.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// Nothing more can be told from this input.
     NeedMore {
-        /// So many bytes at its end, at most [`TAIL_MAX`], were not consumed and not touched: keep
-        /// them and put them in front of what is read next.
+        /// So many bytes at its end, at most [`TAIL_MAX`], were not consumed: keep them and put them
+        /// in front of what is read next.
         left: usize,
     },
     /// A whole message, all of it in the input and in one frame.
     Message {
         /// Text or binary.
         kind: Kind,
-        /// The message, where it lay.
-        payload: &'a mut [u8],
+        /// The message.
+        payload: &'a [u8],
     },
     /// Part of a message: append it to what is kept of this message.
     Piece {
         /// The bytes; none only at the end.
-        payload: &'a mut [u8],
+        payload: &'a [u8],
         /// The message is complete with them, and this is what it is.
         end: Option<Kind>,
     },

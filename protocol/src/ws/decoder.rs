@@ -37,16 +37,21 @@ const FINAL: u8 = 8;
 const ENDED: u8 = 16;
 
 impl Decoder {
-    /// Takes what stands at the start of `input`, unmasking it there, and says how many bytes that
-    /// used. Call again with the rest until [`Event::NeedMore`].
+    /// Takes what stands at the start of `input`, and says how many bytes that used. Call again with
+    /// the rest until [`Event::NeedMore`].
+    ///
+    /// A payload is handed out as an unmasked copy in `unmasked`, whose former content is lost; give
+    /// the same vector again for the room it has. `input` stays as it is, so that whoever takes over
+    /// after a crash, with the state from before, finds the same in it.
     ///
     /// No message ever grows past `message_bytes_max`: a frame that would make it so is refused at
     /// its header, before its payload is looked at. (Limits of 4 GiB and more count as just below.)
     /// After [`Event::Close`] and [`Event::Violation`] all input is swallowed.
     pub fn next<'a>(
         &mut self,
-        input: &'a mut [u8],
+        input: &[u8],
         message_bytes_max: usize,
+        unmasked: &'a mut Vec<u8>,
     ) -> (usize, Event<'a>) {
         if self.has(ENDED) {
             return (input.len(), Event::NeedMore { left: 0 });
@@ -54,7 +59,7 @@ impl Decoder {
         let mut at = 0;
         loop {
             if self.has(IN_FRAME) {
-                return self.payload(input, at);
+                return self.payload(input, at, unmasked);
             }
             let incoming = match header::read(&input[at..]) {
                 Ok(Some(incoming)) => incoming,
@@ -69,7 +74,7 @@ impl Decoder {
                 Err(sentence) => return (at, self.broken(sentence)),
             };
             if let OpCode::Control(control) = incoming.opcode {
-                return self.control(control, &incoming, input, at);
+                return self.control(control, &incoming, input, at, unmasked);
             }
             if let Err(violation) = self.data_header(&incoming, message_bytes_max) {
                 return (at, violation);
@@ -78,7 +83,7 @@ impl Decoder {
             let whole = input.len() - at >= self.frame_left as usize;
             let alone = incoming.opcode != OpCode::Data(Data::Continue);
             if whole && alone && incoming.is_final {
-                return self.message(input, at);
+                return self.message(input, at, unmasked);
             }
             if self.frame_left == 0 && !incoming.is_final {
                 // An empty fragment carries nothing to hand out.
@@ -134,25 +139,33 @@ impl Decoder {
     }
 
     /// Hands out the frame just entered as a message of its own.
-    fn message<'a>(&mut self, input: &'a mut [u8], at: usize) -> (usize, Event<'a>) {
+    fn message<'a>(
+        &mut self,
+        input: &[u8],
+        at: usize,
+        payload: &'a mut Vec<u8>,
+    ) -> (usize, Event<'a>) {
         let end = at + self.frame_left as usize;
-        let payload = &mut input[at..end];
-        mask::unmask(payload, self.mask);
+        mask::unmask(&input[at..end], self.mask, payload);
         let kind = self.kind();
         *self = Decoder::default();
         (end, Event::Message { kind, payload })
     }
 
     /// Hands out what there is of the present frame.
-    fn payload<'a>(&mut self, input: &'a mut [u8], at: usize) -> (usize, Event<'a>) {
+    fn payload<'a>(
+        &mut self,
+        input: &[u8],
+        at: usize,
+        payload: &'a mut Vec<u8>,
+    ) -> (usize, Event<'a>) {
         let came = input.len() - at;
         if came == 0 && self.frame_left > 0 {
             return (at, Event::NeedMore { left: 0 });
         }
         // Not more than `frame_left`, so it fits.
         let bytes = came.min(self.frame_left as usize);
-        let payload = &mut input[at..at + bytes];
-        self.mask = mask::unmask(payload, self.mask);
+        self.mask = mask::unmask(&input[at..at + bytes], self.mask, payload);
         self.frame_left -= bytes as u32;
         // Cannot saturate in a message that kept its limit, but any 16 bytes are a state.
         self.assembled = self.assembled.saturating_add(bytes as u32);
@@ -173,8 +186,9 @@ impl Decoder {
         &mut self,
         control: Control,
         incoming: &Incoming,
-        input: &'a mut [u8],
+        input: &[u8],
         at: usize,
+        payload: &'a mut Vec<u8>,
     ) -> (usize, Event<'a>) {
         let from = at + incoming.bytes;
         // The header's check let at most 125 through.
@@ -187,8 +201,7 @@ impl Decoder {
                 },
             );
         }
-        let payload = &mut input[from..end];
-        mask::unmask(payload, incoming.mask);
+        mask::unmask(&input[from..end], incoming.mask, payload);
         let event = match control {
             Control::Ping => Event::Ping(payload),
             Control::Pong => Event::Pong(payload),

@@ -24,6 +24,7 @@ struct Peer {
     decoder: Decoder,
     tail: Vec<u8>,
     pieces: Vec<u8>,
+    unmasked: Vec<u8>,
     seen: Vec<Seen>,
 }
 
@@ -36,7 +37,9 @@ impl Peer {
             // Through the row and back, as between two workers.
             self.decoder = bytemuck::cast(bytemuck::cast::<Decoder, [u8; 16]>(self.decoder));
             assert_eq!(self.decoder.assembled() as usize, self.pieces.len());
-            let (consumed, event) = self.decoder.next(&mut input[at..], message_bytes_max);
+            let (consumed, event) =
+                self.decoder
+                    .next(&input[at..], message_bytes_max, &mut self.unmasked);
             let seen = match event {
                 Event::NeedMore { left } => {
                     assert!(left <= TAIL_MAX);
