@@ -109,6 +109,20 @@ pub fn notice<W: Write + ?Sized>(w: &mut W, event: &str, sentence: &str) -> io::
     })
 }
 
+/// The same about a group: the answer to `join` and `leave`.
+pub fn group_notice<W: Write + ?Sized>(
+    w: &mut W,
+    event: &str,
+    group: &str,
+    sentence: &str,
+) -> io::Result<()> {
+    message_of_type(w, "system", |object| {
+        object.field("event", Text(event))?;
+        object.field("group", Text(group))?;
+        object.field("content", Text(sentence))
+    })
+}
+
 /// An administrator's word to everyone.
 pub fn broadcast<W: Write + ?Sized>(w: &mut W, parts: &Broadcast<'_>) -> io::Result<()> {
     message_of_type(w, "system", |object| {

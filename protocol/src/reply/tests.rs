@@ -35,6 +35,19 @@ fn welcome_greets_any_name() {
 }
 
 #[test]
+fn a_notice_about_a_group_names_it() {
+    assert_eq!(
+        written(|w| group_notice(w, "join", "team", "joined")),
+        r#"{"type":"system","event":"join","group":"team","content":"joined"}"#
+    );
+    let group = "\"team\" \\ \u{1f980}";
+    assert_eq!(
+        parsed(|w| group_notice(w, "leave", group, "left"))["group"],
+        group
+    );
+}
+
+#[test]
 fn every_character_below_space_is_escaped() {
     let all: String = (0..=0x7fu8).map(char::from).collect();
     let text = written(|w| notice(w, "e", &all));
