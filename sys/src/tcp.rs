@@ -18,7 +18,7 @@ pub struct Counts {
     pub written: u64,
 }
 
-/// How often a reading is repeated that the network spoilt. Each time costs about a microsecond, and a packet must fall into every one.
+/// How often a reading is repeated that the network spoilt. Each time costs about two microseconds, and a packet must fall into every one.
 const TRIES_MAX: usize = 1000;
 
 /// The counts of a connection, each exact for an instant during the call.
