@@ -39,9 +39,11 @@ fn crowd() -> (Hands<'static>, Vec<RowHandle>) {
                 peer,
                 worker: me,
                 deadline_ms: 0,
+                consumed_at_accept: 0,
+                written_at_accept: 0,
             };
             let row = seats.seat(&newcomer).expect("a row");
-            hands.take(row, State::Connected, 0).expect("the row");
+            hands.claim(row, State::Connected, 0).expect("the row");
             let user = format!("user{n}");
             let login = Login {
                 user: &user,

@@ -61,6 +61,8 @@ pub enum ProcessState {
     Running = 2,
     /// The master has seen its end.
     Ended = 3,
+    /// As before, and the next one is started only after a pause, as its predecessors died young.
+    Waiting = 4,
 }
 
 impl ProcessState {
@@ -71,6 +73,7 @@ impl ProcessState {
             ProcessState::Starting => "starting",
             ProcessState::Running => "running",
             ProcessState::Ended => "ended",
+            ProcessState::Waiting => "waiting",
         }
     }
 
@@ -80,6 +83,7 @@ impl ProcessState {
             ProcessState::Starting,
             ProcessState::Running,
             ProcessState::Ended,
+            ProcessState::Waiting,
         ]
         .get(word as usize)
         .copied()
@@ -109,11 +113,17 @@ pub enum Counter {
     Kicked,
     /// Turns of the event loop.
     Turns,
+    /// Connections taken over from a predecessor.
+    Adopted,
+    /// Times that input was found which a predecessor had taken from a socket and not accounted for.
+    Salvaged,
+    /// Sessions closed because their input was being handled at two crashes running.
+    Poisoned,
 }
 
 impl Counter {
     /// Every counter with the name that `status` shows.
-    pub const ALL: [(Counter, &'static str); 9] = [
+    pub const ALL: [(Counter, &'static str); 12] = [
         (Counter::MessagesIn, "messages_in"),
         (Counter::MessagesOut, "messages_out"),
         (Counter::BytesIn, "bytes_in"),
@@ -123,6 +133,9 @@ impl Counter {
         (Counter::Refused, "refused"),
         (Counter::Kicked, "kicked"),
         (Counter::Turns, "turns"),
+        (Counter::Adopted, "adopted"),
+        (Counter::Salvaged, "salvaged"),
+        (Counter::Poisoned, "poisoned"),
     ];
 }
 
@@ -144,8 +157,13 @@ pub(crate) struct Control {
     pub blocks_in_hand: Word32,
     pub nodes_in_hand: Word32,
     pub reserved: Word32,
-    /// The row whose bytes are in the read window (a link; 0 = none).
+    /// The row whose input is in the read window and not all accounted for (a link; 0 = none). A successor finds it.
     pub reading: Word64,
+    /// Where in that row's input the read window begins, wrapping: the window's byte `n` is the input's byte
+    /// `window_at + n`.
+    pub window_at: Word64,
+    /// Table milliseconds at which the next process is started, while the state is `Waiting`. Master.
+    pub again_at: Word64,
     pub counters: [Word64; 16],
 }
 
@@ -153,6 +171,9 @@ impl Control {
     /// True if this incarnation has not been declared dead.
     pub fn holds(&self, process: ProcessId) -> bool {
         self.incarnation.peek() == u32::from(process.incarnation)
-            && ProcessState::of(self.state.get()) != ProcessState::Ended
+            && matches!(
+                ProcessState::of(self.state.get()),
+                ProcessState::Starting | ProcessState::Running
+            )
     }
 }

@@ -10,7 +10,7 @@ mod session;
 use std::net::SocketAddr;
 
 use crate::control::{Counter, ProcessState};
-use crate::handle::{ProcessId, RowHandle, Slot};
+use crate::handle::{Link, ProcessId, RowHandle, Slot};
 use crate::pool::Magazine;
 use crate::ready::{Walk, announce_sleep, must_ring};
 use crate::row::{Order, Orders, Row, RowWord, State, Transport};
@@ -44,6 +44,15 @@ pub struct Full;
 #[error("the row belongs to another connection or another process")]
 pub struct Stale;
 
+/// What a row was that [`Hands::claim`] has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// A new connection's.
+    New,
+    /// That of a connection which a predecessor served.
+    Adopted,
+}
+
 /// A process's hands. One per process; a stale or foreign handle is answered, never followed.
 pub struct Hands<'t> {
     view: View<'t>,
@@ -54,6 +63,8 @@ pub struct Hands<'t> {
     nodes: Magazine,
     /// Blocks cut off a receive buffer whose new length is not committed yet.
     cut_off: Vec<u32>,
+    /// A receive buffer was cut, and that is not committed yet.
+    cut: bool,
     /// See `take_congestion`.
     congested: bool,
     /// Scratch of `deliver`.
@@ -84,6 +95,7 @@ impl Table {
             blocks: Magazine::default(),
             nodes: Magazine::default(),
             cut_off: Vec::new(),
+            cut: false,
             congested: false,
             targets: Vec::new(),
             written: Vec::new(),
@@ -122,23 +134,36 @@ impl<'t> Hands<'t> {
         word.put(word.peek().wrapping_add(n));
     }
 
-    /// Takes a seated row into this process's care.
-    pub fn take(&mut self, handle: RowHandle, state: State, fd: i32) -> Result<(), Stale> {
+    /// Takes a row into this process's care: one that was seated for this slot, which enters `state`, or one that a
+    /// predecessor in this slot has left, in whatever state that is. [`Stale`] for every other row.
+    pub fn claim(&mut self, handle: RowHandle, state: State, fd: i32) -> Result<Claimed, Stale> {
         let row = self.view.row(handle).ok_or(Stale)?;
-        let mine = |state| {
-            RowWord {
-                generation: handle.generation,
-                owner: self.me,
-                state,
-            }
-            .pack()
+        let word = row.check(handle).ok_or(Stale)?;
+        let inherited = word.owner.slot == self.me.slot && !self.view.lives(word.owner);
+        let claimed = match word.state {
+            State::Seated if word.owner == self.me || inherited => Claimed::New,
+            State::Free | State::Seated | State::Done => return Err(Stale),
+            _ if inherited => Claimed::Adopted,
+            _ => return Err(Stale),
+        };
+        let mine = RowWord {
+            owner: self.me,
+            state: match claimed {
+                Claimed::New => state,
+                Claimed::Adopted => word.state,
+            },
+            ..word
         };
         row.word
-            .exchange(mine(State::Seated), mine(state))
+            .exchange(word.pack(), mine.pack())
             .map_err(|_| Stale)?;
         row.fd.put(fd as u32);
-        self.count(Counter::Seats, 1);
-        Ok(())
+        let counter = match claimed {
+            Claimed::New => Counter::Seats,
+            Claimed::Adopted => Counter::Adopted,
+        };
+        self.count(counter, 1);
+        Ok(claimed)
     }
 
     /// The row's word, if the handle is good and the row is this process's.
@@ -204,6 +229,7 @@ impl<'t> Hands<'t> {
         if let Some((row, _)) = self.mine(handle) {
             row.stream.write(stream);
         }
+        self.cut = false;
         // Only now does no committed record refer to these.
         while let Some(block) = self.cut_off.pop() {
             self.keep_block(block);
@@ -232,12 +258,63 @@ impl<'t> Hands<'t> {
         }
     }
 
-    /// Notes whose bytes are about to land in the read window; before each read.
+    /// Notes whose input is about to land in the read window, and which byte of that input (wrapping) the window's
+    /// first byte is; before each read, when nothing in the window counts any more.
     #[inline]
-    pub fn note_reading(&self, handle: RowHandle) {
-        self.view.controls[usize::from(self.me.slot)]
-            .reading
-            .put(handle.link().0);
+    pub fn note_reading(&self, handle: RowHandle, window_at: u64) {
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        // Killed between the two, this process has not read anything of that row yet.
+        control.window_at.put(window_at);
+        control.reading.put(handle.link().0);
+    }
+
+    /// Notes that all input in the read window is accounted for by a committed stream.
+    #[inline]
+    pub fn reading_done(&self) {
+        self.view.controls[usize::from(self.me.slot)].reading.put(0);
+    }
+
+    /// Where in a row's input the read window begins (wrapping), if it is that row's input which a predecessor had in it
+    /// when it ended.
+    pub fn window_at(&self, handle: RowHandle) -> Option<u64> {
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        (Link(control.reading.peek()) == handle.link()).then(|| control.window_at.peek())
+    }
+
+    /// The row of this slot whose input is in the read window and which this process has yet to claim: until then the
+    /// window must not be written.
+    pub fn interrupted(&self) -> Option<RowHandle> {
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        let handle = Link(control.reading.peek()).row()?;
+        let word = self.view.row(handle)?.check(handle)?;
+        let unclaimed = word.owner.slot == self.me.slot && word.owner != self.me;
+        (unclaimed && !matches!(word.state, State::Seated | State::Done)).then_some(handle)
+    }
+
+    /// Notes that the input of an own row, from `consumed` on, was being handled when a process died. True: so it was
+    /// noted before, for the same place.
+    pub fn suspect(&self, handle: RowHandle, consumed: u64) -> bool {
+        let Some((row, _)) = self.mine(handle) else {
+            return false;
+        };
+        let place = consumed.wrapping_add(1);
+        if row.suspect.peek() == place {
+            return true;
+        }
+        row.suspect.set(place);
+        false
+    }
+
+    /// Gives back all that is in hand, so that another process can take this one's place without a recovery. Nothing may
+    /// be done with the table afterwards.
+    pub fn let_go(&mut self) {
+        while let Some(block) = self.cut_off.pop() {
+            self.keep_block(block);
+        }
+        self.blocks.empty(self.view.arena.pool());
+        self.nodes.empty(self.view.node_pool());
+        self.publish_in_hand();
+        self.reading_done();
     }
 
     /// Text id of the row's session, unique over all hosts and restarts.
@@ -276,15 +353,26 @@ impl<'t> Hands<'t> {
         }
     }
 
-    /// Takes the orders of an own row.
-    pub fn take_orders(&self, handle: RowHandle) -> Orders {
-        let Some((row, _)) = self.mine(handle) else {
-            return Orders::default();
+    /// The orders of an own row. They stay until they are [obeyed](Self::obeyed): a successor finds those that this
+    /// process did not get to.
+    pub fn orders(&self, handle: RowHandle) -> Orders {
+        self.mine(handle)
+            .map_or_else(Orders::default, |(row, _)| Orders(row.orders.get() as u32))
+    }
+
+    /// Takes away orders that were carried out. Those that came since stay.
+    pub fn obeyed(&self, handle: RowHandle, orders: Orders) {
+        let Some(row) = self.view.row(handle) else {
+            return;
         };
-        if row.orders.get() as u32 == 0 {
-            return Orders::default();
+        let mut seen = row.orders.get();
+        // A row that is in another life by now has orders of its own.
+        while (seen >> 32) as u32 == handle.generation {
+            match row.orders.exchange(seen, seen & !u64::from(orders.0)) {
+                Ok(()) => return,
+                Err(now) => seen = now,
+            }
         }
-        Orders(row.orders.swap(u64::from(handle.generation) << 32) as u32)
     }
 
     /// The next own row with new output or an order; each once until it becomes ready again. `None` ends a

@@ -8,7 +8,11 @@ use crate::word::{Word32, Word64};
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"STEADFST");
 
 /// Counts up when the meaning of a field changes without its size.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = if cfg!(feature = "other-layout") {
+    u32::MAX
+} else {
+    2
+};
 
 /// The header. Written by the master when it creates the segment, unless said otherwise.
 #[repr(C, align(64))]

@@ -41,6 +41,12 @@ mod armed {
         !matches!(PLAN.get(), Plan::Dead)
     }
 
+    /// A system call that matters has returned: here, too, a process may die.
+    #[inline]
+    pub fn called() {
+        stored();
+    }
+
     #[inline]
     pub(crate) fn stored() {
         if let Plan::Armed { stores_left } = PLAN.get() {
@@ -57,7 +63,9 @@ mod armed {
 }
 
 #[cfg(feature = "kill-points")]
-pub use armed::*;
+pub use armed::{Killed, arm, called, revive};
+#[cfg(feature = "kill-points")]
+pub(crate) use armed::{alive, stored};
 
 #[cfg(not(feature = "kill-points"))]
 mod never {
@@ -68,7 +76,13 @@ mod never {
 
     #[inline(always)]
     pub(crate) fn stored() {}
+
+    /// A system call that matters has returned: here, too, a process may die.
+    #[inline(always)]
+    pub fn called() {}
 }
 
 #[cfg(not(feature = "kill-points"))]
-pub(crate) use never::*;
+pub use never::called;
+#[cfg(not(feature = "kill-points"))]
+pub(crate) use never::{alive, stored};

@@ -77,8 +77,8 @@ pub use control::{Counter, ProcessState, Role};
 pub use handle::{FIRST_WORKER, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
-    Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn,
-    Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
+    Claimed, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined, LeaveRefused,
+    LoggedIn, Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
 };
 #[cfg(not(loom))]
 pub use layout::{Capacity, WINDOW_BYTES};
@@ -91,7 +91,7 @@ pub use seats::{Newcomer, Seats};
 #[cfg(not(loom))]
 pub use session_id::SessionId;
 #[cfg(not(loom))]
-pub use stats::{ProcessStats, SectionStats, Stats};
+pub use stats::{Account, ProcessStats, SectionStats, Stats};
 #[cfg(not(loom))]
 pub use table::{AttachError, CreateError, Table};
 #[cfg(not(loom))]

@@ -137,28 +137,48 @@ pub(crate) fn advance(top: &Word64, nodes: &[Node], generation: u32, stream: &mu
     stream.out_first != 0
 }
 
-/// Every node of the outbox, oldest first, without changing anything: for recovery and audit.
-pub(crate) fn entries(top: u64, nodes: &[Node], stream: &Stream) -> Vec<u32> {
+/// The nodes that the stream has in order and that are not written completely, oldest first.
+pub(crate) fn ordered(nodes: &[Node], stream: &Stream) -> impl Iterator<Item = u32> {
+    let (mut at, last) = (stream.out_first, stream.out_taken);
+    std::iter::from_fn(move || {
+        let node = at.checked_sub(1)?;
+        at = if at == last {
+            0
+        } else {
+            nodes[node as usize].newer.peek()
+        };
+        Some(node)
+    })
+    .take(nodes.len())
+}
+
+/// The nodes that were pushed since the stream was put in order, newest first; and whether what it has in order is
+/// still in the stack.
+fn fresh(top: u64, nodes: &[Node], stream: &Stream) -> (Vec<u32>, bool) {
     let mut fresh = Vec::new();
     let mut at = if top as u32 == CLOSED { 0 } else { top as u32 };
     while at != 0 && at != stream.out_taken && fresh.len() <= nodes.len() {
         fresh.push(at - 1);
         at = nodes[(at - 1) as usize].older.peek();
     }
+    (fresh, at != 0)
+}
+
+/// Every node of the outbox, oldest first, without changing anything: for recovery and audit.
+pub(crate) fn entries(top: u64, nodes: &[Node], stream: &Stream) -> Vec<u32> {
+    let (fresh, has_old) = fresh(top, nodes, stream);
     let mut all = Vec::new();
-    if at != 0 {
-        let mut old = stream.out_first;
-        while old != 0 && all.len() <= nodes.len() {
-            all.push(old - 1);
-            old = if old == stream.out_taken {
-                0
-            } else {
-                nodes[(old - 1) as usize].newer.peek()
-            };
-        }
+    if has_old {
+        all.extend(ordered(nodes, stream));
     }
     all.extend(fresh.into_iter().rev());
     all
+}
+
+/// True if the stream names entries that are no longer in the stack: their owner had written (or dropped) all of
+/// them and died before it could commit that.
+pub(crate) fn is_behind(top: u64, nodes: &[Node], stream: &Stream) -> bool {
+    stream.out_taken != 0 && !fresh(top, nodes, stream).1
 }
 
 /// Bytes of an entry's message that a row of this kind receives.

@@ -248,6 +248,12 @@ impl Magazine {
         self.items.len() >= wanted
     }
 
+    /// Gives everything in hand back to the pool.
+    pub fn empty<T: Item>(&mut self, pool: Pool<'_, T>) {
+        pool.give(&self.items);
+        self.items.clear();
+    }
+
     /// An item in hand; it names this process as its holder. `None` when `fill` was not asked for it.
     pub fn pop(&mut self) -> Option<u32> {
         self.items.pop()

@@ -10,7 +10,7 @@ use crate::groups::Groups;
 use crate::handle::{Link, ProcessId, RowHandle};
 use crate::outbox;
 use crate::pool::{Hold, Item, Pool};
-use crate::row::{Row, RowWord, State};
+use crate::row::{Row, State};
 use crate::seats::Seats;
 use crate::table::Table;
 use crate::two_copies::Stream;
@@ -22,8 +22,10 @@ use crate::arena::BLOCK_BYTES;
 /// What a recovery did.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// Rows that belonged to the dead, now in state `Done`: the master closes their descriptors and frees them.
+    /// Rows that the dead had finished without saying so: the master closes their descriptors and frees them.
     pub rows: Vec<RowHandle>,
+    /// Rows that wait for a successor of the dead.
+    pub kept: u32,
     /// Arena blocks that came back.
     pub blocks: u32,
     /// Outbox entries that came back.
@@ -53,7 +55,7 @@ impl Table {
         for &process in dead {
             self.process_ended(process);
         }
-        retire_rows(&view, &mut recovered);
+        settle_rows(&view, &mut recovered);
         for lock in view.user_locks.iter().chain(view.group_locks) {
             if lock.owner().is_some() {
                 lock.force_open();
@@ -68,37 +70,51 @@ impl Table {
     }
 }
 
-/// Rows whose owner is dead are done; what they had is no longer reachable.
-fn retire_rows(view: &View<'_>, recovered: &mut Recovered) {
+/// Rows whose owner is dead keep everything; what their owner had done and not yet recorded is recorded.
+fn settle_rows(view: &View<'_>, recovered: &mut Recovered) {
     for (index, row) in view.rows.iter().enumerate() {
         let word = row.state();
         if word.state == State::Free || view.lives(word.owner) {
             continue;
         }
-        // As after a logout, the entry remembers when the user was here.
-        let user = (word.state == State::LoggedIn)
+        if word.state == State::Done {
+            recovered.rows.push(RowHandle {
+                row: index as u32,
+                generation: word.generation,
+            });
+            continue;
+        }
+        recovered.kept += 1;
+        // One that had begun to leave the index leaves it now, and its entry remembers when the user was here.
+        let left = (word.state == State::Closing)
             .then(|| Link(row.user.peek()).target())
             .flatten();
-        if let Some((user, _)) = user {
+        if let Some((user, _)) = left {
             view.users[user].last_seen.raise(row.last_seen.peek());
         }
-        row.word.set(
-            RowWord {
-                state: State::Done,
-                ..word
-            }
-            .pack(),
-        );
-        view.set_deadline(index as u32, 0);
-        row.out_top
-            .set(outbox::empty(word.generation) | u64::from(outbox::CLOSED));
-        row.stream.write(&Stream::default());
-        row.sent.put(row.queued.peek());
-        recovered.rows.push(RowHandle {
-            row: index as u32,
-            generation: word.generation,
-        });
+        // Nobody knows whether its socket takes more; whoever takes it over finds out.
+        row.blocked.put(0);
+        settle_outbox(view, row);
     }
+}
+
+/// An outbox that its owner had emptied without committing that: the committed record must not refer to entries that
+/// are about to be swept up. Their bytes count as written; where they were dropped instead, the successor finds that the kernel
+/// counted less.
+fn settle_outbox(view: &View<'_>, row: &Row) {
+    let mut stream: Stream = row.stream.read();
+    if !outbox::is_behind(row.out_top.get(), view.nodes, &stream) {
+        return;
+    }
+    let websocket = row.transport() == crate::Transport::WebSocket;
+    let bytes: u64 = outbox::ordered(view.nodes, &stream)
+        .map(|node| outbox::entry_bytes(&view.nodes[node as usize], &view.arena, websocket) as u64)
+        .sum();
+    stream.written += bytes.saturating_sub(stream.out_offset.into());
+    stream.out_taken = 0;
+    stream.out_first = 0;
+    stream.out_offset = 0;
+    row.stream.write(&stream);
 }
 
 /// True if a row's streams and sessions count.

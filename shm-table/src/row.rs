@@ -168,6 +168,8 @@ pub(crate) struct Row {
     pub user_name: Text,
     pub device_id: Text,
     pub device_model: Text,
+    /// Where the input stood that a dead process was handling, plus one; 0 = nowhere. Owner.
+    pub suspect: Word64,
 }
 
 const _: () = assert!(size_of::<Row>() == 512);

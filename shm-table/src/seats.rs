@@ -20,6 +20,10 @@ pub struct Newcomer {
     pub worker: ProcessId,
     /// Deadline of the handshake or the login, in table milliseconds; 0 = none.
     pub deadline_ms: u64,
+    /// Bytes that the kernel counts as taken from the socket when it was accepted: the row counts on from there.
+    pub consumed_at_accept: u32,
+    /// Bytes that the kernel counts as written to the socket when it was accepted.
+    pub written_at_accept: u32,
 }
 
 /// The allocator of rows. The master makes one and keeps it.
@@ -55,7 +59,7 @@ impl<'t> Seats<'t> {
         let index = self.free.pop()?;
         let row = &self.view.rows[index as usize];
         let generation = row.state().generation.wrapping_add(1);
-        reset(row, generation);
+        reset(row, generation, who);
         row.put_peer(who.transport, who.peer);
         let now = unix_ms();
         row.connected_at.put(now);
@@ -109,7 +113,7 @@ impl<'t> Seats<'t> {
 }
 
 /// Makes a row empty for its next life. What others may write carries the new generation from here on.
-fn reset(row: &Row, generation: u32) {
+fn reset(row: &Row, generation: u32, who: &Newcomer) {
     row.out_top.set(outbox::empty(generation));
     row.orders.set(u64::from(generation) << 32);
     row.sent.put(row.queued.get());
@@ -119,7 +123,12 @@ fn reset(row: &Row, generation: u32) {
     row.memberships.put(0);
     row.membership_count.put(0);
     row.blocked.put(0);
-    row.stream.write(&Stream::default());
+    row.suspect.put(0);
+    row.stream.write(&Stream {
+        consumed: who.consumed_at_accept.into(),
+        written: who.written_at_accept.into(),
+        ..Stream::default()
+    });
     row.user_name.clear();
     row.device_id.clear();
     row.device_model.clear();

@@ -1,10 +1,11 @@
 //! What `status` shows: processes, sessions, and the fill and high-water mark of every section.
 
 use crate::control::{Control, Counter, ProcessState, Role};
-use crate::handle::{ProcessId, Slot};
+use crate::handle::{Link, ProcessId, RowHandle, Slot};
 use crate::pool::{Item, Pool};
 use crate::row::State;
 use crate::table::Table;
+use crate::two_copies::Stream;
 use crate::view::{View, monotonic_ms};
 
 /// Fill of one section.
@@ -35,10 +36,29 @@ pub struct ProcessStats {
     pub state: ProcessState,
     /// Milliseconds since its last sign of life.
     pub heartbeat_age_ms: u64,
+    /// Milliseconds until the next process is started here, while this one's successors have to wait.
+    pub again_in_ms: Option<u64>,
     /// Rows that it owns.
     pub sessions: u32,
     /// Its slot's counters.
     pub counters: Vec<(&'static str, u64)>,
+}
+
+/// A row that is not free, as the kernel must see its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The row.
+    pub handle: RowHandle,
+    /// Where the connection is in its life.
+    pub state: State,
+    /// Whose it is.
+    pub owner: ProcessId,
+    /// Whether that process lives; otherwise the row waits for its successor, and the counts may be behind.
+    pub owner_lives: bool,
+    /// Bytes taken from the socket.
+    pub consumed: u64,
+    /// Bytes given to the socket.
+    pub written: u64,
 }
 
 /// The state of the table at one moment.
@@ -122,13 +142,21 @@ impl Table {
         }
     }
 
-    /// Begins a process's life in a slot; the master, before it starts the process.
-    pub fn start_process(&self, slot: Slot, role: Role) -> ProcessId {
+    /// Who will be the next process in a slot, if [`Table::start_process`] makes it so. Changes nothing.
+    pub fn next_process(&self, slot: Slot) -> ProcessId {
         let control = &self.view().controls[usize::from(slot)];
         let incarnation = match (control.incarnation.peek() as u16).wrapping_add(1) {
             0 => 1,
             next => next,
         };
+        ProcessId { slot, incarnation }
+    }
+
+    /// Begins a process's life in a slot; the master, before that process touches the table, and after the one before
+    /// has ended or has let go. What the one before was reading stays noted.
+    pub fn start_process(&self, slot: Slot, role: Role) -> ProcessId {
+        let control = &self.view().controls[usize::from(slot)];
+        let next = self.next_process(slot);
         control.state.put(ProcessState::Starting as u32);
         control.role.put(role as u32);
         control.pid.put(0);
@@ -136,9 +164,64 @@ impl Table {
         control.sleeping.put(0);
         control.blocks_in_hand.put(0);
         control.nodes_in_hand.put(0);
-        control.reading.put(0);
-        control.incarnation.set(u32::from(incarnation));
-        ProcessId { slot, incarnation }
+        control.incarnation.set(u32::from(next.incarnation));
+        next
+    }
+
+    /// Notes that an empty slot is filled at table time `at_ms` and not before, because those who sat there died young.
+    pub fn await_start(&self, slot: Slot, role: Role, at_ms: u64) {
+        let control = &self.view().controls[usize::from(slot)];
+        control.role.put(role as u32);
+        control.again_at.put(at_ms);
+        control.state.set(ProcessState::Waiting as u32);
+    }
+
+    /// The slots that wait for their next process, and for how many milliseconds yet.
+    pub fn waiting(&self) -> Vec<(Slot, Role, u64)> {
+        let view = self.view();
+        let slots = view.controls.iter().enumerate();
+        slots
+            .filter_map(|(slot, control)| {
+                Some((
+                    slot as Slot,
+                    Role::of(control.role.peek()),
+                    again_in(&view, control)?,
+                ))
+            })
+            .collect()
+    }
+
+    /// The connection whose input the last process of a slot was reading when it ended; it is the first that a
+    /// successor takes over.
+    pub fn interrupted(&self, slot: Slot) -> Option<RowHandle> {
+        let view = self.view();
+        let handle = Link(view.controls[usize::from(slot)].reading.get()).row()?;
+        let word = view.row(handle)?.check(handle)?;
+        (word.owner.slot == slot && !matches!(word.state, State::Done | State::Seated))
+            .then_some(handle)
+    }
+
+    /// Every row that is not free, and what the kernel must have counted for its connection while its owner, if that
+    /// lives, stands still between two turns.
+    pub fn accounts(&self) -> Vec<Account> {
+        let view = self.view();
+        let rows = view.rows.iter().enumerate();
+        rows.filter_map(|(index, row)| {
+            let word = row.state();
+            let stream: Stream = row.stream.read();
+            (word.state != State::Free).then_some(Account {
+                handle: RowHandle {
+                    row: index as u32,
+                    generation: word.generation,
+                },
+                state: word.state,
+                owner: word.owner,
+                owner_lives: view.lives(word.owner),
+                consumed: stream.consumed,
+                written: stream.written,
+            })
+        })
+        .collect()
     }
 
     /// Notes a started process's pid.
@@ -195,6 +278,11 @@ fn heartbeat_age(view: &View<'_>, control: &Control) -> u64 {
     now.saturating_sub(control.heartbeat.peek())
 }
 
+fn again_in(view: &View<'_>, control: &Control) -> Option<u64> {
+    (ProcessState::of(control.state.get()) == ProcessState::Waiting)
+        .then(|| control.again_at.peek().saturating_sub(view.now_ms()))
+}
+
 fn processes(view: &View<'_>, sessions: &[u32]) -> Vec<ProcessStats> {
     let mut processes = Vec::new();
     for (slot, control) in view.controls.iter().enumerate() {
@@ -209,6 +297,7 @@ fn processes(view: &View<'_>, sessions: &[u32]) -> Vec<ProcessStats> {
             pid: control.pid.peek() as i32,
             state,
             heartbeat_age_ms: heartbeat_age(view, control),
+            again_in_ms: again_in(view, control),
             sessions: sessions[slot],
             counters: Counter::ALL
                 .iter()

@@ -78,9 +78,10 @@ impl<const WORDS: usize> TwoCopies<WORDS> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Stream {
-    /// Bytes taken from the socket and accounted for since it was accepted.
+    /// Bytes taken from the socket and accounted for, in the kernel's count: a new owner finds out by it what the
+    /// last one had taken and not accounted for.
     pub consumed: u64,
-    /// Bytes written to the socket since it was accepted.
+    /// Bytes written to the socket, in the kernel's count.
     pub written: u64,
     /// State of the frame or line decoder between reads; the worker's own.
     pub decoder: [u8; 16],

@@ -146,8 +146,8 @@ impl<'t> View<'t> {
         u64::from(self.deadlines[row as usize].peek()) * TICK_MS
     }
 
-    /// Orders [`Order::DEADLINE`] on every row whose deadline has passed, once. Returns how many, and the
-    /// slots that have to look, as bits.
+    /// Orders [`Order::DEADLINE`] on every row whose deadline has passed, once; or twice, if it is killed before the
+    /// deadline is taken away, for then the next one finds it again. Returns how many, and the slots that have to look, as bits.
     pub fn expire_deadlines(&self, now_ms: u64) -> (u32, u64) {
         let now = (now_ms / TICK_MS) as u32;
         let (mut expired, mut slots) = (0, 0);
@@ -157,17 +157,20 @@ impl<'t> View<'t> {
             if tick == 0 || (now.wrapping_sub(tick) as i32) < 0 {
                 continue;
             }
-            // Named before the deadline is taken: an order for a later life of the row would hit a stranger.
             let generation = self.rows[index].state().generation;
+            if deadline.peek() != tick {
+                // The row may be in a later life already, whose deadline this was not.
+                continue;
+            }
+            let handle = RowHandle {
+                row: index as u32,
+                generation,
+            };
+            if let Some(slot) = self.add_order(handle, Order::DEADLINE) {
+                slots |= 1 << slot;
+            }
             if deadline.exchange(tick, 0).is_ok() {
                 expired += 1;
-                let handle = RowHandle {
-                    row: index as u32,
-                    generation,
-                };
-                if let Some(slot) = self.add_order(handle, Order::DEADLINE) {
-                    slots |= 1 << slot;
-                }
             }
         }
         (expired, slots)

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{connect, login, small, used, worker};
+use common::{connect, login, obey, small, used, worker};
 use shm_table::{
     GroupLimits, JoinRefused, Joined, LeaveRefused, Login, LoginRefused, Order, SameUser, Seats,
     State, Transport,
@@ -69,8 +69,8 @@ fn a_newer_login_replaces_the_older_one_by_policy_and_sessions_have_a_limit() {
     assert_eq!(refused, Err(LoginRefused::TooManySessions));
     let (_, third) = log_in(&mut hands, "phone", SameUser::OnePerDevice, 2);
     assert_eq!(third, Ok(1));
-    assert!(hands.take_orders(phone).has(Order::REPLACED));
-    assert!(hands.take_orders(tablet).is_empty());
+    assert!(obey(&hands, phone).has(Order::REPLACED));
+    assert!(obey(&hands, tablet).is_empty());
     hands.finish(phone);
     let (_, last) = log_in(&mut hands, "x", SameUser::One, 1);
     assert_eq!(last, Ok(2));

@@ -2,19 +2,21 @@
 //!
 //! Each operation is done by a worker that dies after its first store, its second, and so on until it gets
 //! through. Each time the master recovers the table; then the audit must find nothing, the other worker's
-//! sessions must be as they were, a message must have arrived whole or not at all, a successor must be able to
-//! do the same operation, and when all have gone nothing may be left.
+//! sessions must be as they were, a message must have arrived whole or not at all, a successor takes over the dead
+//! one's rows as they were before the operation or after it and writes every byte once, it must be able to do
+//! the same operation, and when all have gone nothing may be left.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 
 mod common;
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{connect, login, read_all, send, small, worker};
+use common::{connect, login, obey, read_all, send, small, worker};
 use shm_table::{
-    Envelope, FIRST_WORKER, GroupLimits, Hands, Order, ProcessId, RowHandle, Seats, State, Table,
-    Transport, Urgency, kill_point,
+    Claimed, Envelope, FIRST_WORKER, GroupLimits, Hands, Order, ProcessId, RowHandle, Seats, State,
+    Stream, Table, Transport, Urgency, kill_point,
 };
 
 const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
@@ -86,6 +88,11 @@ impl<'t> World<'t> {
         self.table.request_pause();
         let recovered = self.table.recover(&mut self.seats, &[self.victim]);
         self.table.end_pause();
+        assert_eq!(
+            recovered.kept as usize + recovered.rows.len(),
+            self.rows.len(),
+            "{killed_at}"
+        );
         for row in recovered.rows {
             assert!(
                 self.rows.contains(&row),
@@ -94,6 +101,50 @@ impl<'t> World<'t> {
             assert!(self.seats.free(row), "{killed_at}");
         }
         assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
+    }
+
+    /// A successor takes over what the victim has left: every byte that was pushed is written once and in order, and
+    /// what was received is as it was committed.
+    fn adopt(&mut self, killed_at: &str, operation: &Operation<'_>, wire: &Wire) {
+        let (_, mut successor) = worker(self.table, 0);
+        let kept: Vec<RowHandle> = self
+            .rows
+            .into_iter()
+            .filter(|&row| successor.state(row).is_some())
+            .collect();
+        for &row in &kept {
+            assert_eq!(
+                successor.claim(row, State::Connected, 0),
+                Ok(Claimed::Adopted),
+                "{killed_at}"
+            );
+            obey(&successor, row);
+        }
+        if kept.contains(&self.rows[1]) {
+            let row = self.rows[1];
+            let mut stream = successor.stream(row).unwrap();
+            let mut received = Vec::new();
+            successor.receive_read(&stream, 0, &mut received);
+            assert!(
+                received == [9; 600] || operation.received.contains(&received),
+                "{killed_at}: received {} bytes",
+                received.len()
+            );
+            let counted = wire.0.borrow().len() as u64;
+            assert!(
+                successor.reconcile_written(row, &mut stream, counted),
+                "{killed_at}: more was written than there was"
+            );
+            assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
+            wire.write(&mut successor, row, usize::MAX);
+            wire.check(killed_at, operation);
+        }
+        for row in kept {
+            successor.finish(row);
+            assert!(self.seats.free(row), "{killed_at}");
+        }
+        successor.let_go();
+        assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
         assert_eq!(self.seats.seated(), 2, "{killed_at}");
     }
 
@@ -101,9 +152,11 @@ impl<'t> World<'t> {
     fn check_survivor(&mut self, killed_at: &str) {
         let mut found = Vec::new();
         self.survivor.sessions_of("ada", &mut found);
+        found.retain(|row| !self.rows.contains(row));
         assert_eq!(found, [self.others[0]], "{killed_at}");
         found.clear();
         assert!(self.survivor.members_of("old", &mut found), "{killed_at}");
+        found.retain(|row| !self.rows.contains(row));
         found.sort_by_key(|handle| handle.row);
         let mut expected = self.others.to_vec();
         expected.sort_by_key(|handle| handle.row);
@@ -140,7 +193,7 @@ impl<'t> World<'t> {
     }
 
     /// A successor serves new connections in the victim's slot, then everyone goes and nothing is left.
-    fn end(mut self, killed_at: &str, operation: &Operation) {
+    fn end(mut self, killed_at: &str, operation: &Operation<'_>) {
         let (successor_id, mut successor) = worker(self.table, 0);
         assert_eq!(successor_id.slot, FIRST_WORKER);
         let rows = [Transport::WebSocket, Transport::Tcp, Transport::WebSocket]
@@ -150,7 +203,7 @@ impl<'t> World<'t> {
         for group in ["old", "mine", "last"] {
             successor.join(rows[1], group, LIMITS).unwrap();
         }
-        operation(&mut successor, &rows, &self.others);
+        (operation.act)(&mut successor, &rows, &self.others, &Wire::default());
         assert_eq!(
             self.table.audit(),
             Vec::<String>::new(),
@@ -181,17 +234,93 @@ fn long_body() -> Vec<u8> {
     (0..700_u32).map(|at| b'a' + (at % 26) as u8).collect()
 }
 
-type Operation = dyn Fn(&mut Hands<'_>, &[RowHandle; 3], &[RowHandle; 2]);
+/// What the kernel has got for the victim's second row.
+#[derive(Default)]
+struct Wire(RefCell<Vec<u8>>);
+
+impl Wire {
+    /// Writes all there is, `at_most` bytes a call.
+    fn write(&self, hands: &mut Hands<'_>, row: RowHandle, at_most: usize) {
+        let mut stream = hands.stream(row).unwrap();
+        while hands.has_output(row, &stream) {
+            self.write_once(hands, row, &mut stream, at_most);
+        }
+    }
+
+    fn write_once(
+        &self,
+        hands: &mut Hands<'_>,
+        row: RowHandle,
+        stream: &mut Stream,
+        at_most: usize,
+    ) {
+        hands
+            .write_output(row, stream, |pieces| {
+                let all: Vec<u8> = pieces
+                    .iter()
+                    .flat_map(|piece| piece.iter().copied())
+                    .collect();
+                let some = &all[..all.len().min(at_most)];
+                self.0.borrow_mut().extend_from_slice(some);
+                kill_point::called();
+                Ok(some.len())
+            })
+            .unwrap();
+    }
+
+    /// Whole lines, first the backlog, then those of the operation in order, none twice; it need not have got to all.
+    fn check(&self, killed_at: &str, operation: &Operation<'_>) {
+        let bytes = self.0.borrow();
+        let mut expected = operation.lines.iter();
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        assert_eq!(
+            lines.next(),
+            Some(&[BACKLOG, b"\n"].concat()[..]),
+            "{killed_at}"
+        );
+        for line in lines {
+            assert!(
+                line.ends_with(b"\n") && expected.any(|body| *body == line[..line.len() - 1]),
+                "{killed_at}: {:?}",
+                String::from_utf8_lossy(line)
+            );
+        }
+    }
+}
+
+type Act<'a> = &'a dyn Fn(&mut Hands<'_>, &[RowHandle; 3], &[RowHandle; 2], &Wire);
+
+/// What a worker does when it is killed.
+struct Operation<'a> {
+    name: &'a str,
+    act: Act<'a>,
+    /// What the victim's second row may be sent by it.
+    lines: Vec<Vec<u8>>,
+    /// What that row's receive buffer may hold since, unless it is what it held before.
+    received: Vec<Vec<u8>>,
+}
+
+/// Kills a worker after every store of `act`.
+fn kill_everywhere(name: &str, act: Act<'_>) {
+    kill_operation(&Operation {
+        name,
+        act,
+        lines: Vec::new(),
+        received: Vec::new(),
+    });
+}
 
 /// Kills the operation's worker after every store; returns how many stores the operation makes.
-fn kill_everywhere(name: &str, operation: &Operation) -> u64 {
+fn kill_operation(operation: &Operation<'_>) -> u64 {
+    let name = operation.name;
     for stores in 1.. {
         let killed_at = format!("{name}, killed after store {stores}");
+        let wire = Wire::default();
         let table = small();
         let (mut world, mut hands) = World::new(&table);
         kill_point::arm(stores);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            operation(&mut hands, &world.rows, &world.others);
+            (operation.act)(&mut hands, &world.rows, &world.others, &wire);
         }));
         let killed = kill_point::revive();
         if let Err(payload) = outcome {
@@ -202,6 +331,7 @@ fn kill_everywhere(name: &str, operation: &Operation) -> u64 {
         }
         world.recover(&killed_at);
         world.check_survivor(&killed_at);
+        world.adopt(&killed_at, operation, &wire);
         world.end(&killed_at, operation);
         if !killed {
             assert!(stores > 1, "{name} stores nothing, so nothing was tested");
@@ -223,20 +353,25 @@ fn envelope() -> Envelope {
 
 #[test]
 fn sending_to_rows_of_both_workers() {
-    kill_everywhere("send", &|hands, rows, others| {
-        let body = long_body();
-        let message = hands
-            .compose(Urgency::Message, |w| w.write_all(&body), |_| envelope())
-            .unwrap();
-        let to = [rows[1], others[0], others[1], rows[2]];
-        hands.deliver(message, &to, Urgency::Message).unwrap();
-        hands.doorbells_to_ring();
+    kill_operation(&Operation {
+        name: "send",
+        act: &|hands, rows, others, _| {
+            let body = long_body();
+            let message = hands
+                .compose(Urgency::Message, |w| w.write_all(&body), |_| envelope())
+                .unwrap();
+            let to = [rows[1], others[0], others[1], rows[2]];
+            hands.deliver(message, &to, Urgency::Message).unwrap();
+            hands.doorbells_to_ring();
+        },
+        lines: vec![long_body()],
+        received: Vec::new(),
     });
 }
 
 #[test]
 fn composing_and_discarding() {
-    kill_everywhere("compose", &|hands, _, _| {
+    kill_everywhere("compose", &|hands, _, _, _| {
         let body = long_body();
         let message = hands
             .compose(Urgency::Message, |w| w.write_all(&body), |_| envelope())
@@ -247,59 +382,113 @@ fn composing_and_discarding() {
 
 #[test]
 fn writing_some_of_an_outbox_then_all() {
-    kill_everywhere("write", &|hands, rows, _| {
-        for body in [&b"one"[..], b"two", &long_body()] {
-            send(hands, &[rows[1]], body);
-        }
-        let mut stream = hands.stream(rows[1]).unwrap();
-        hands.write_output(rows[1], &mut stream, |_| Ok(4)).unwrap();
-        read_all(hands, rows[1], 100);
+    let bodies = [b"one".to_vec(), b"two".to_vec(), long_body()];
+    kill_operation(&Operation {
+        name: "write",
+        act: &|hands, rows, _, wire| {
+            for body in &bodies {
+                send(hands, &[rows[1]], body);
+            }
+            let mut stream = hands.stream(rows[1]).unwrap();
+            wire.write_once(hands, rows[1], &mut stream, 4);
+            wire.write(hands, rows[1], 100);
+        },
+        lines: bodies.to_vec(),
+        received: Vec::new(),
     });
 }
 
 #[test]
 fn discarding_an_outbox_with_a_message_half_written() {
-    kill_everywhere("discard", &|hands, rows, _| {
-        for _ in 0..3 {
-            send(hands, &[rows[1]], &long_body());
-        }
-        let mut stream = hands.stream(rows[1]).unwrap();
-        hands
-            .write_output(rows[1], &mut stream, |_| Ok(100))
-            .unwrap();
-        hands.discard_output(rows[1], &mut stream);
-        let farewell = hands
-            .compose(Urgency::Answer, |w| w.write_all(b"bye"), |_| envelope())
-            .unwrap();
-        hands.deliver_closing(farewell, rows[1]).unwrap();
-        read_all(hands, rows[1], usize::MAX);
+    kill_operation(&Operation {
+        name: "discard",
+        act: &|hands, rows, _, wire| {
+            for _ in 0..3 {
+                send(hands, &[rows[1]], &long_body());
+            }
+            let mut stream = hands.stream(rows[1]).unwrap();
+            wire.write_once(hands, rows[1], &mut stream, 100);
+            hands.discard_output(rows[1], &mut stream);
+            let farewell = hands
+                .compose(Urgency::Answer, |w| w.write_all(b"bye"), |_| envelope())
+                .unwrap();
+            hands.deliver_closing(farewell, rows[1]).unwrap();
+            wire.write(hands, rows[1], usize::MAX);
+        },
+        lines: vec![long_body(), long_body(), long_body(), b"bye".to_vec()],
+        received: Vec::new(),
+    });
+}
+
+#[test]
+fn discarding_an_outbox_of_which_nothing_was_written() {
+    kill_operation(&Operation {
+        name: "discard all",
+        act: &|hands, rows, _, wire| {
+            wire.write(hands, rows[1], usize::MAX);
+            for _ in 0..3 {
+                send(hands, &[rows[1]], &long_body());
+            }
+            let mut stream = hands.stream(rows[1]).unwrap();
+            hands.discard_output(rows[1], &mut stream);
+            send(hands, &[rows[1]], b"next");
+        },
+        lines: vec![long_body(), long_body(), long_body(), b"next".to_vec()],
+        received: Vec::new(),
     });
 }
 
 #[test]
 fn receiving_a_message_in_parts() {
-    kill_everywhere("receive", &|hands, rows, _| {
-        let mut stream = hands.stream(rows[1]).unwrap();
-        hands.receive_append(&mut stream, &[1; 700]).unwrap();
-        hands.commit(rows[1], &stream);
-        hands.receive_truncate(&mut stream, 100);
-        hands.receive_append(&mut stream, &[2; 300]).unwrap();
-        hands.commit(rows[1], &stream);
-        hands.receive_truncate(&mut stream, 0);
-        hands.commit(rows[1], &stream);
+    kill_operation(&Operation {
+        name: "receive",
+        act: &|hands, rows, _, _| {
+            let mut stream = hands.stream(rows[1]).unwrap();
+            hands.receive_append(&mut stream, &[1; 700]).unwrap();
+            hands.commit(rows[1], &stream);
+            hands.receive_truncate(&mut stream, 100);
+            hands.commit(rows[1], &stream);
+            hands.receive_append(&mut stream, &[2; 300]).unwrap();
+            hands.commit(rows[1], &stream);
+            hands.receive_truncate(&mut stream, 0);
+            hands.commit(rows[1], &stream);
+        },
+        lines: Vec::new(),
+        received: vec![
+            [&[9; 600][..], &[1; 700]].concat(),
+            vec![9; 100],
+            [&[9; 100][..], &[2; 300]].concat(),
+            Vec::new(),
+        ],
+    });
+}
+
+#[test]
+fn leaving_the_work_to_a_successor() {
+    kill_operation(&Operation {
+        name: "let go",
+        act: &|hands, rows, _, wire| {
+            let mut stream = hands.stream(rows[1]).unwrap();
+            hands.receive_truncate(&mut stream, 0);
+            hands.commit(rows[1], &stream);
+            wire.write_once(hands, rows[1], &mut stream, 7);
+            hands.let_go();
+        },
+        lines: Vec::new(),
+        received: vec![Vec::new()],
     });
 }
 
 #[test]
 fn logging_in_as_a_new_user_and_as_one_who_is_here() {
     for user in ["newcomer", "grace", "bob"] {
-        kill_everywhere("login", &|hands, rows, _| login(hands, rows[0], user));
+        kill_everywhere("login", &|hands, rows, _, _| login(hands, rows[0], user));
     }
 }
 
 #[test]
 fn joining_groups_new_and_old() {
-    kill_everywhere("join", &|hands, rows, _| {
+    kill_everywhere("join", &|hands, rows, _, _| {
         for group in ["new", "old"] {
             hands.join(rows[2], group, LIMITS).unwrap();
         }
@@ -308,7 +497,7 @@ fn joining_groups_new_and_old() {
 
 #[test]
 fn leaving_groups_the_last_member_of_one() {
-    kill_everywhere("leave", &|hands, rows, _| {
+    kill_everywhere("leave", &|hands, rows, _, _| {
         for group in ["mine", "old", "last"] {
             hands.leave(rows[1], group).unwrap();
         }
@@ -317,24 +506,30 @@ fn leaving_groups_the_last_member_of_one() {
 
 #[test]
 fn being_replaced_and_ordering_others() {
-    kill_everywhere("order", &|hands, rows, others| {
+    kill_everywhere("order", &|hands, rows, others, _| {
         hands.order(others[0], Order::KICKED);
         hands.order(rows[2], Order::REPLACED);
         hands.doorbells_to_ring();
-        hands.take_orders(rows[2]);
+        obey(hands, rows[2]);
         hands.next_ready();
     });
 }
 
 #[test]
 fn closing_and_finishing_a_session_that_has_everything() {
-    kill_everywhere("finish", &|hands, rows, _| {
-        for _ in 0..3 {
-            send(hands, &[rows[1]], &long_body());
-        }
-        hands.set_deadline(rows[1], 5000);
-        hands.set_state(rows[1], State::Closing);
-        hands.finish(rows[1]);
+    kill_operation(&Operation {
+        name: "finish",
+        act: &|hands, rows, _, wire| {
+            wire.write(hands, rows[1], usize::MAX);
+            for _ in 0..3 {
+                send(hands, &[rows[1]], &long_body());
+            }
+            hands.set_deadline(rows[1], 5000);
+            hands.set_state(rows[1], State::Closing);
+            hands.finish(rows[1]);
+        },
+        lines: vec![long_body(); 3],
+        received: vec![Vec::new()],
     });
 }
 
@@ -436,6 +631,24 @@ fn random_histories_with_groups_of_several_chunks_end_in_order_wherever_they_are
         }
         assert_eq!(table.audit(), Vec::<String>::new(), "seed {seed}");
         assert_eq!(members(&survivor), before, "seed {seed}");
+        // A successor takes over and everybody goes on for a while.
+        let (_, mut successor) = worker(&table, 0);
+        let kept: Vec<RowHandle> = rows
+            .iter()
+            .copied()
+            .filter(|&row| successor.claim(row, State::Connected, 0).is_ok())
+            .collect();
+        for _ in 0..50 {
+            random_step(&mut dice, &mut survivor, &others, &all);
+            if !kept.is_empty() {
+                random_step(&mut dice, &mut successor, &kept, &all);
+            }
+        }
+        assert_eq!(table.audit(), Vec::<String>::new(), "seed {seed}");
+        for row in kept {
+            successor.finish(row);
+            seats.free(row);
+        }
         for &row in &others {
             if survivor.state(row) == Some(State::LoggedIn) {
                 read_all(&mut survivor, row, 1000);

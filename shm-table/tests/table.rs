@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{connect, login, read_all, send, small, used, worker};
+use common::{connect, login, obey, read_all, send, small, used, worker};
 use shm_table::{Envelope, Full, Newcomer, Order, Seats, State, Table, Transport, Urgency};
 
 #[test]
@@ -42,6 +42,8 @@ fn a_full_table_gives_no_row_and_a_freed_one_is_usable_at_once() {
         peer: "[2001:db8::1]:1".parse().unwrap(),
         worker: me,
         deadline_ms: 0,
+        consumed_at_accept: 0,
+        written_at_accept: 0,
     };
     assert_eq!(seats.seat(&newcomer), None);
     hands.finish(rows[5]);
@@ -112,9 +114,9 @@ fn a_row_that_becomes_ready_is_returned_once() {
     assert!(!a.about_to_sleep(), "something is ready");
     assert_eq!(a.next_ready(), Some(row));
     assert_eq!(a.next_ready(), None);
-    let orders = a.take_orders(row);
+    let orders = obey(&a, row);
     assert!(orders.has(Order::KICKED) && !orders.has(Order::SLOW));
-    assert!(a.take_orders(row).is_empty());
+    assert!(obey(&a, row).is_empty());
 }
 
 #[test]
@@ -131,8 +133,8 @@ fn past_its_limit_an_outbox_takes_no_more_and_its_row_is_ordered_to_go() {
         read_all(&mut hands, fast, usize::MAX);
     }
     assert_eq!(send(&mut hands, &[slow, fast], &body), 1);
-    assert!(hands.take_orders(slow).has(Order::SLOW));
-    assert!(hands.take_orders(fast).is_empty());
+    assert!(obey(&hands, slow).has(Order::SLOW));
+    assert!(obey(&hands, fast).is_empty());
     let mut stream = hands.stream(slow).unwrap();
     hands.write_output(slow, &mut stream, |_| Ok(10)).unwrap();
     hands.discard_output(slow, &mut stream);
@@ -170,10 +172,10 @@ fn whoever_fills_an_outbox_that_nobody_had_time_to_write_is_told_and_the_reader_
         assert_eq!(send(&mut hands, &[reader], &body), 1);
         assert_eq!(hands.take_congestion(), sent >= 4, "after {sent} before");
     }
-    assert!(hands.take_orders(reader).is_empty());
+    assert!(obey(&hands, reader).is_empty());
     assert_eq!(send(&mut hands, &[reader], &body), 0);
     assert!(
-        hands.take_orders(reader).has(Order::SLOW),
+        obey(&hands, reader).has(Order::SLOW),
         "four times the limit is the end in any case"
     );
     read_all(&mut hands, reader, usize::MAX);
@@ -282,7 +284,7 @@ fn deadlines_pass_once_and_not_early() {
     assert!((1000..=1016).contains(&hands.deadline(row)));
     assert_eq!(hands.expire_deadlines(1032), 1);
     assert_eq!(hands.expire_deadlines(2000), 0);
-    assert!(hands.take_orders(row).has(Order::DEADLINE));
+    assert!(obey(&hands, row).has(Order::DEADLINE));
     hands.set_deadline(row, 3000);
     hands.set_deadline(row, 0);
     assert_eq!(hands.expire_deadlines(9000), 0);
@@ -303,7 +305,7 @@ fn nothing_reaches_a_row_through_a_stale_handle() {
     assert_eq!(old.row, new.row);
     assert_eq!(send(&mut b, &[old], b"late"), 0);
     b.order(old, Order::KICKED);
-    assert!(a.take_orders(new).is_empty());
+    assert!(obey(&a, new).is_empty());
     assert_eq!(a.stream(old), None);
     assert!(b.stream(new).is_none(), "another process's row");
     assert_eq!(read_all(&mut a, new, usize::MAX), b"");

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use role::{Channel, MasterEnd, Start, ToMaster, ToRole};
 use shm_table::{
-    Capacity, FIRST_WORKER, HandsSettings, Newcomer, Order, Role, Seats, State, TIMER, Table,
-    Transport,
+    Capacity, FIRST_WORKER, HandsSettings, Newcomer, Order, ProcessState, Role, Seats, State,
+    TIMER, Table, Transport,
 };
 use sys::packet::Buffer;
 
@@ -63,11 +63,13 @@ impl Timer {
                 doorbells: copies,
             })
         });
-        Self {
+        let mut timer = Self {
             master,
             thread,
             doorbells,
-        }
+        };
+        assert_eq!(next(&mut timer.master), ToMaster::Ready);
+        timer
     }
 }
 
@@ -89,7 +91,7 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
         Box::new(|| {}),
     );
     let mut timer = Timer::start(&table, &segment);
-    assert_eq!(next(&mut timer.master), ToMaster::Ready);
+    tell(&mut timer.master, ToRole::Begin);
 
     let mut seats = Seats::new(&table);
     let peer = "127.0.0.1:1".parse().unwrap();
@@ -99,9 +101,11 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
             peer,
             worker,
             deadline_ms,
+            consumed_at_accept: 0,
+            written_at_accept: 0,
         };
         let row = seats.seat(&newcomer).unwrap();
-        hands.take(row, State::Connected, 0).unwrap();
+        hands.claim(row, State::Connected, 0).unwrap();
         row
     };
     let at_ms = table.now_ms() + 100;
@@ -125,7 +129,7 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
         "{now} for {at_ms}"
     );
     assert_eq!(hands.next_ready(), Some(soon));
-    assert!(hands.take_orders(soon).has(Order::DEADLINE));
+    assert!(hands.orders(soon).has(Order::DEADLINE));
     assert_eq!(hands.next_ready(), None, "only the late one");
 
     // It stands still when it is asked to, and ends when it is asked to.
@@ -133,6 +137,34 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
     assert_eq!(next(&mut timer.master), ToMaster::Paused);
     tell(&mut timer.master, ToRole::Resume);
     tell(&mut timer.master, ToRole::Drain);
+    timer.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn it_touches_nothing_before_it_may_begin_nor_after_it_left() {
+    let segment = format!("steadfast-timer-change-{}", std::process::id());
+    let capacity = Capacity {
+        sessions: 4,
+        arena_bytes: 1 << 20,
+        groups: 4,
+        memberships: 4,
+        workers: 1,
+    };
+    let table = Table::create(&segment, &capacity).unwrap();
+    let state = || {
+        let stats = table.stats();
+        let timer = stats.processes.iter().find(|p| p.slot == TIMER).unwrap();
+        timer.state
+    };
+    let mut timer = Timer::start(&table, &segment);
+    assert_eq!(state(), ProcessState::Starting, "it is ready and waits");
+    tell(&mut timer.master, ToRole::Begin);
+    tell(&mut timer.master, ToRole::Pause);
+    assert_eq!(next(&mut timer.master), ToMaster::Paused);
+    assert_eq!(state(), ProcessState::Running);
+    tell(&mut timer.master, ToRole::Resume);
+    tell(&mut timer.master, ToRole::Leave);
+    assert_eq!(next(&mut timer.master), ToMaster::Left);
     timer.thread.join().unwrap().unwrap();
 }
 

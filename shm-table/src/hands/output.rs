@@ -49,9 +49,15 @@ impl<'t> Hands<'t> {
         let Some((row, _)) = self.mine(handle) else {
             return Ok(Output::Drained);
         };
+        let taken = stream.out_taken;
         outbox::take_new(&row.out_top, self.view.nodes, stream);
         if stream.out_first == 0 {
             return Ok(Output::Drained);
+        }
+        if stream.out_taken != taken {
+            // What is about to be written must be named by the committed record: the kernel's count alone does not tell a
+            // successor whether the entries that it finds are those that were written.
+            self.commit(handle, stream);
         }
         let websocket = row.transport() == Transport::WebSocket;
         let mut slices = Slices::new();
@@ -64,6 +70,39 @@ impl<'t> Hands<'t> {
             (true, true) => Output::Blocked,
             (true, false) => Output::More,
         })
+    }
+
+    /// Takes over the kernel's count of what was written to an own row's socket: a predecessor may have died between a
+    /// write and the commit that records it. Commits `stream`. False: more was written than its outbox had.
+    #[must_use]
+    pub fn reconcile_written(
+        &mut self,
+        handle: RowHandle,
+        stream: &mut Stream,
+        counted: u64,
+    ) -> bool {
+        let Some((row, _)) = self.mine(handle) else {
+            return false;
+        };
+        if counted <= stream.written {
+            // Less: what was dropped from an outbox at its end was taken for written by the recovery.
+            if counted < stream.written {
+                stream.written = counted;
+                self.commit(handle, stream);
+            }
+            return true;
+        }
+        outbox::take_new(&row.out_top, self.view.nodes, stream);
+        let websocket = row.transport() == Transport::WebSocket;
+        let ahead = counted - stream.written;
+        let waiting = outbox::ordered(self.view.nodes, stream)
+            .map(|node| self.entry_bytes(row, node))
+            .sum::<u64>();
+        if ahead > waiting.saturating_sub(stream.out_offset.into()) {
+            return false;
+        }
+        self.drop_written(row, handle, stream, websocket, ahead as usize);
+        true
     }
 
     fn offer(&self, stream: &Stream, websocket: bool, slices: &mut Slices<'t>) -> usize {
@@ -157,10 +196,13 @@ impl<'t> Hands<'t> {
             stream.out_offset = 0;
             self.drop_entries(row, handle, stream);
             let empty = outbox::empty(handle.generation);
-            if row
-                .out_top
-                .exchange(empty, empty | u64::from(CLOSED))
-                .is_ok()
+            // A predecessor may have come as far as this.
+            let closed = row.out_top.get() as u32 == CLOSED;
+            if closed
+                || row
+                    .out_top
+                    .exchange(empty, empty | u64::from(CLOSED))
+                    .is_ok()
             {
                 row.sent.put(row.queued.get());
                 return;

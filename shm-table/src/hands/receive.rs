@@ -7,8 +7,13 @@ use crate::two_copies::Stream;
 impl Hands<'_> {
     /// Appends bytes to the receive buffer that `stream` describes. It counts once `stream` is committed.
     ///
-    /// Bytes already in the buffer are not changed unless the buffer was cut before them.
+    /// Bytes already in the buffer are not changed. After a cut that left some, `commit` comes first: the committed
+    /// record still refers to what was cut off, and this would write over it.
     pub fn receive_append(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Full> {
+        debug_assert!(
+            !self.cut || stream.received_len == 0,
+            "the cut is not committed"
+        );
         let room = match stream.received_len as usize % BLOCK_BYTES {
             0 => 0,
             used => BLOCK_BYTES - used,
@@ -65,6 +70,7 @@ impl Hands<'_> {
         if len >= stream.received_len {
             return;
         }
+        self.cut = true;
         let blocks = (stream.received_len as usize).div_ceil(BLOCK_BYTES);
         let keep = (len as usize).div_ceil(BLOCK_BYTES);
         let mut block = stream.received_first;

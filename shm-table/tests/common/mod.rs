@@ -3,8 +3,8 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use shm_table::{
-    Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, ProcessId, Role,
-    RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
+    Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, Orders, ProcessId,
+    Role, RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
 };
 
 /// A table with few of everything, so that limits are near.
@@ -44,9 +44,11 @@ pub fn connect(
             peer,
             worker,
             deadline_ms: 0,
+            consumed_at_accept: 0,
+            written_at_accept: 0,
         })
         .unwrap();
-    hands.take(handle, State::Connected, 0).unwrap();
+    hands.claim(handle, State::Connected, 0).unwrap();
     handle
 }
 
@@ -104,4 +106,11 @@ pub fn used(table: &Table, section: &str) -> u64 {
         .find(|s| s.name == section)
         .unwrap()
         .used
+}
+
+/// Takes a row's orders and counts them as carried out.
+pub fn obey(hands: &Hands<'_>, handle: RowHandle) -> Orders {
+    let orders = hands.orders(handle);
+    hands.obeyed(handle, orders);
+    orders
 }
