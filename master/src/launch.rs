@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 use config::Config;
@@ -13,6 +14,7 @@ use sys::packet;
 use crate::cli::RoleName;
 use crate::control::socket_path;
 use crate::control_socket::ControlSocket;
+use crate::image::Image;
 use crate::listeners::Listeners;
 use crate::master::{Master, watch_interval};
 use crate::pid_file::PidFile;
@@ -87,6 +89,8 @@ fn assemble(
     segment: &Segment,
 ) -> Result<Master<'_>, String> {
     let cannot = |e: io::Error| format!("the master cannot be set up: {e}");
+    let image = Image::own(&executable).map_err(cannot)?;
+    let image = Rc::new(image);
     let table = &segment.table;
     let now = Instant::now();
     let me = table.start_process(MASTER, Role::Master);
@@ -113,7 +117,7 @@ fn assemble(
             .collect(),
         poller: Poller::new().map_err(cannot)?,
         segment: segment.name.clone(),
-        recovery: None,
+        standstill: None,
         phase: Phase::Starting,
         refusals: Refusals::default(),
         packet: packet::Buffer::default(),
@@ -121,6 +125,7 @@ fn assemble(
         config,
         source,
         executable,
+        image,
         table,
         hands,
         doorbells,

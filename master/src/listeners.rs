@@ -198,6 +198,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket: OwnedFd = socket::socket(family, SockType::Stream, flags, None)?;
+    // An urgent byte out of line would be counted by the kernel and read by nobody, and a successor could not tell where the stream
+    // stands. What is accepted inherits this.
+    setsockopt(&socket, sockopt::OobInline, &true)?;
     // A restart must not wait for the connections of before to be forgotten.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
@@ -252,6 +255,7 @@ mod tests {
         };
         assert_eq!(peer, client.local_addr().unwrap());
         assert!(connection.nodelay().unwrap());
+        assert!(socket::getsockopt(&connection, sockopt::OobInline).unwrap());
         assert_eq!(
             io::Read::read(&mut &connection, &mut [0])
                 .unwrap_err()

@@ -3,19 +3,23 @@
 //! `main` decides what this process is; everything else has a file of its own.
 #![forbid(unsafe_code)]
 
+mod channels;
 mod cli;
 mod control;
 mod control_client;
 mod control_socket;
 mod daemon;
 mod greeting;
+mod image;
 mod launch;
 mod limits;
 mod listeners;
 mod master;
+mod member;
 mod pid_file;
 mod poller;
 mod post;
+mod process;
 mod recovery;
 mod refusals;
 mod reload;
@@ -23,8 +27,10 @@ mod seating;
 mod segment;
 mod signals;
 mod source;
+mod standstill;
 mod status;
 mod stop;
+mod succession;
 mod supervision;
 mod user;
 mod vault;
@@ -32,7 +38,9 @@ mod vault;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
+use ::role::ToMaster;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, RoleName};
@@ -85,6 +93,7 @@ fn run_role(name: RoleName) -> ExitCode {
             return ExitCode::from(error.exit_status());
         }
     };
+    let channel = Rc::clone(&start.channel);
     // The reason and whether another such process would fail in the same way.
     let result = match name {
         RoleName::Worker => worker::run(start).map_err(|e| (e.to_string(), e.cannot_work())),
@@ -94,6 +103,8 @@ fn run_role(name: RoleName) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((reason, cannot_work)) => {
             tracing::error!(reason, "this process ends");
+            // Where the channel itself is the reason, its end says it.
+            let _ = channel.send(&ToMaster::Failed(reason));
             ExitCode::from(if cannot_work {
                 role::EXIT_CANNOT_WORK
             } else {

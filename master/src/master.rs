@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use config::Config;
@@ -14,21 +15,28 @@ use shm_table::{Hands, Seats, Table};
 use sys::packet;
 
 use crate::control_socket::ControlSocket;
+use crate::image::Image;
 use crate::listeners::Listeners;
 use crate::poller::{Poller, Token};
 use crate::post::Post;
-use crate::recovery::Recovery;
 use crate::refusals::Refusals;
 use crate::signals::{Signals, Wish};
 use crate::source::Source;
+use crate::standstill::Standstill;
 use crate::stop::Phase;
 use crate::vault::Vault;
+
+/// When to try again where too many descriptors were on their way, which nothing announces.
+const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 
 /// Everything the master knows. What concerns a session stands in the table; the rest can be made anew from the configuration.
 pub struct Master<'t> {
     pub config: Config,
     pub source: Source,
+    /// Where the executable lies, for a reload.
     pub executable: PathBuf,
+    /// The executable that last proved good, from which processes are replaced that die.
+    pub image: Rc<Image>,
     pub table: &'t Table,
     pub segment: String,
     /// The master's own control block.
@@ -37,7 +45,7 @@ pub struct Master<'t> {
     pub vault: Vault,
     pub doorbells: Vec<OwnedFd>,
     pub posts: Vec<Post>,
-    pub recovery: Option<Recovery>,
+    pub standstill: Option<Standstill>,
     pub phase: Phase,
     pub watch_at: Instant,
     pub started: Instant,
@@ -88,7 +96,7 @@ impl Master<'_> {
             Token::Listener(number) => self.welcome(number),
             Token::Control => self.control.accept(&self.poller),
             Token::ControlClient(number) => self.serve_control_client(number),
-            Token::Role(slot) => self.hear_role(slot),
+            Token::Role(pid) => self.hear_role(pid),
             Token::Refusal(number) => self.refusals.closed(&self.poller, number),
         }
     }
@@ -118,7 +126,7 @@ impl Master<'_> {
     /// Does what follows from the facts and the time. Doing it twice changes nothing.
     fn settle(&mut self, now: Instant) {
         self.watch(now);
-        self.settle_recovery(now);
+        self.settle_standstill(now);
         self.fill_posts(now);
         self.settle_phase(now);
         self.refusals.time(&self.poller, now);
@@ -129,12 +137,11 @@ impl Master<'_> {
 
     /// When something is to be done although nothing happens.
     fn next_wake(&self) -> Option<Instant> {
-        let posts = self.posts.iter().filter_map(|post| post.again_at).min();
         [
-            // Only while they may be filled: see `fill_posts`.
-            posts.filter(|_| self.fills_posts()),
+            self.next_recruit(),
+            self.is_crowded().then(|| Instant::now() + CROWDED_PAUSE),
             Some(self.watch_at),
-            self.recovery.as_ref().map(Recovery::until),
+            self.standstill.as_ref().map(Standstill::until),
             self.phase.until(),
             self.refusals.next_end(),
             self.listeners.again_at(),

@@ -18,8 +18,8 @@ pub enum Token {
     Control,
     /// A client of the control socket, by its number.
     ControlClient(u32),
-    /// A role's channel, by its process slot.
-    Role(u32),
+    /// A role's channel, by its pid.
+    Role(i32),
     /// A newcomer who was refused, by its number.
     Refusal(u32),
 }
@@ -31,7 +31,7 @@ impl Token {
             Self::Listener(n) => (1, n),
             Self::Control => (2, 0),
             Self::ControlClient(n) => (3, n),
-            Self::Role(n) => (4, n),
+            Self::Role(pid) => (4, pid.cast_unsigned()),
             Self::Refusal(n) => (5, n),
         };
         kind << 32 | u64::from(number)
@@ -44,7 +44,7 @@ impl Token {
             1 => Self::Listener(number),
             2 => Self::Control,
             3 => Self::ControlClient(number),
-            4 => Self::Role(number),
+            4 => Self::Role(number.cast_signed()),
             5 => Self::Refusal(number),
             _ => return None,
         })

@@ -1,23 +1,29 @@
-//! A post: a process slot with the role that belongs there, whoever fills it at the moment, and when it is filled again.
+//! A post: a process slot with the role that belongs there, who fills it at the moment, who could, and when it is filled again.
+//!
+//! A post has at most one occupant, which alone works on the table under the post's slot, and at most one candidate, which is started
+//! beside it and touches nothing until the post is its own. First start, reload, upgrade and crash are the same to both.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use role::{Hello, MasterEnd, ToRole};
-use shm_table::{ProcessId, Role, Slot, Table};
+use shm_table::{Role, Slot, Table};
 
 use crate::cli::RoleName;
+use crate::image::Image;
+use crate::member::Member;
+use crate::process::{Ending, Process};
 
-/// First pause before a post is filled again; each further one is twice as long.
+/// First pause before a post is filled again whose occupant died young; each further one is twice as long.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause, and the pause after a role said that it cannot work.
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// A process that lived this long was a good one: the next pause is the shortest again.
-const STABLE: Duration = Duration::from_secs(10);
+/// An occupant that dies after less is said to have died young. After more, its successor is started at once.
+pub const YOUNG: Duration = Duration::from_secs(1);
 
 /// A place for a process.
 pub struct Post {
@@ -25,40 +31,31 @@ pub struct Post {
     pub role: RoleName,
     /// The process slot.
     pub slot: Slot,
-    /// Who is here.
-    pub occupant: Option<Occupant>,
-    /// When an empty post is filled.
+    /// Who works here.
+    pub occupant: Option<Member>,
+    /// Who is to work here next.
+    pub candidate: Option<Member>,
+    /// Those who have left and have not ended yet.
+    pub leavers: Vec<Member>,
+    /// When a candidate is started for an empty post.
     pub again_at: Option<Instant>,
+    /// Processes that ended here without having been asked to.
+    pub deaths: u32,
     /// The next pause.
     delay: Duration,
 }
 
-/// A process at its post.
-pub struct Occupant {
-    /// Who it is in the table.
-    pub id: ProcessId,
-    /// The master's end of its channel.
-    pub channel: MasterEnd,
-    /// It has said that it is at work.
-    pub ready: bool,
-    /// It has been told to stand still.
-    pub told_to_pause: bool,
-    /// It stands still.
-    pub paused: bool,
-    /// Its heartbeat counts from here: its start, or the end of a pause.
-    pub watched_from: Instant,
-    /// It was ended because it did not answer; `waitpid` has not said so yet.
-    pub condemned: bool,
-    /// The channel is waited for in the poller, for reading, and for writing as well.
-    pub registered: bool,
-    pub wants_room: bool,
-    started: Instant,
-    child: Child,
+/// What a member is at its post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Occupant,
+    Candidate,
+    Leaver,
 }
 
 /// What every role is started with.
 pub struct Start<'a> {
-    pub executable: &'a Path,
+    pub image: &'a Rc<Image>,
     pub table: &'a Table,
     pub segment: &'a str,
     pub settings: &'a config::Config,
@@ -72,23 +69,26 @@ impl Post {
             role,
             slot,
             occupant: None,
+            candidate: None,
+            leavers: Vec::new(),
             again_at: Some(now),
+            deaths: 0,
             delay: DELAY_MIN,
         }
     }
 
-    /// Starts a process here. It finds its first message waiting.
+    /// Starts a candidate. It finds its first message waiting.
     ///
     /// # Errors
-    /// What the system says; the post stays empty.
-    pub fn fill(&mut self, with: &Start<'_>) -> io::Result<()> {
+    /// What the system says; there is no candidate then.
+    pub fn recruit(&mut self, with: &Start<'_>) -> io::Result<&mut Member> {
         let (mut channel, stdin) = MasterEnd::pair()?;
         let doorbells = with
             .doorbells
             .iter()
             .map(OwnedFd::try_clone)
             .collect::<io::Result<Vec<_>>>()?;
-        let id = with.table.start_process(self.slot, self.table_role());
+        let id = with.table.next_process(self.slot);
         let hello = Hello {
             slot: self.slot,
             incarnation: id.incarnation,
@@ -96,108 +96,109 @@ impl Post {
             settings: with.settings.clone(),
         };
         channel.queue_with(ToRole::Hello(Box::new(hello)), doorbells);
-        let child = channel
-            .flush(|_| None)
-            .map_err(io::Error::other)
-            .and_then(|()| {
-                Command::new(with.executable)
-                    .args([
-                        "--role",
-                        self.role.as_str(),
-                        "--slot",
-                        &self.slot.to_string(),
-                    ])
-                    .stdin(Stdio::from(stdin))
-                    .stdout(Stdio::null())
-                    // Ctrl-C in a terminal is for the master, which asks its roles in order.
-                    .process_group(0)
-                    .spawn()
-            });
-        let child = child.inspect_err(|_| with.table.process_ended(id))?;
-        with.table.set_pid(id, child.id().cast_signed());
-        let now = Instant::now();
-        self.again_at = None;
-        self.occupant = Some(Occupant {
-            id,
-            channel,
-            ready: false,
-            told_to_pause: false,
-            paused: false,
-            watched_from: now,
-            condemned: false,
-            registered: false,
-            wants_room: false,
-            started: now,
-            child,
-        });
-        Ok(())
+        channel.flush(|_| None).map_err(io::Error::other)?;
+        let process = Process::start(
+            with.image
+                .command()
+                .args([
+                    "--role",
+                    self.role.as_str(),
+                    "--slot",
+                    &self.slot.to_string(),
+                ])
+                .stdin(Stdio::from(stdin))
+                .stdout(Stdio::null())
+                // Ctrl-C in a terminal is for the master, which asks its roles in order.
+                .process_group(0),
+        )?;
+        let image = Rc::clone(with.image);
+        Ok(self
+            .candidate
+            .insert(Member::new(id, channel, image, process)))
     }
 
-    /// Plans when the post is filled again. `lived`: how long the last one was here, if there was one; `cannot_work`: it said so.
+    /// Plans when an empty post gets its next candidate. `lived`: how long the last process worked here; `cannot_work`: it said so.
     pub fn plan(&mut self, now: Instant, lived: Duration, cannot_work: bool) -> Duration {
-        if lived >= STABLE {
-            self.delay = DELAY_MIN;
-        }
-        let delay = if cannot_work { DELAY_MAX } else { self.delay };
-        self.delay = (self.delay * 2).min(DELAY_MAX);
-        self.again_at = Some(now + delay);
-        delay
+        let pause = if cannot_work {
+            DELAY_MAX
+        } else if lived >= YOUNG {
+            Duration::ZERO
+        } else {
+            self.delay
+        };
+        self.delay = if lived >= YOUNG {
+            DELAY_MIN
+        } else {
+            (self.delay * 2).min(DELAY_MAX)
+        };
+        self.again_at = Some(now + pause);
+        pause
     }
 
-    fn table_role(&self) -> Role {
+    /// When a candidate is to be started; `None` while there is an occupant or a candidate.
+    pub fn recruits_at(&self) -> Option<Instant> {
+        self.again_at
+            .filter(|_| self.occupant.is_none() && self.candidate.is_none())
+    }
+
+    /// Nobody is here in any way.
+    pub fn is_deserted(&self) -> bool {
+        self.occupant.is_none() && self.candidate.is_none() && self.leavers.is_empty()
+    }
+
+    /// Everyone of this post whom the master talks to.
+    pub fn staff(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.occupant.iter_mut().chain(&mut self.candidate)
+    }
+
+    /// Everyone of this post who has not been waited for.
+    pub fn everyone(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.occupant
+            .iter_mut()
+            .chain(&mut self.candidate)
+            .chain(&mut self.leavers)
+    }
+
+    /// One who has ended.
+    pub fn find_ended(&mut self) -> Option<(i32, Ending)> {
+        self.everyone()
+            .find_map(|member| Some((member.pid(), member.ended()?)))
+    }
+
+    /// What a process is here.
+    pub fn place_of(&self, pid: i32) -> Option<Place> {
+        let is = |member: &Member| member.pid() == pid;
+        if self.occupant.as_ref().is_some_and(is) {
+            Some(Place::Occupant)
+        } else if self.candidate.as_ref().is_some_and(is) {
+            Some(Place::Candidate)
+        } else if self.leavers.iter().any(is) {
+            Some(Place::Leaver)
+        } else {
+            None
+        }
+    }
+
+    /// Lets a process go that has ended.
+    pub fn remove(&mut self, pid: i32) -> Option<(Place, Member)> {
+        let place = self.place_of(pid)?;
+        let member = match place {
+            Place::Occupant => self.occupant.take(),
+            Place::Candidate => self.candidate.take(),
+            Place::Leaver => {
+                let index = self.leavers.iter().position(|m| m.pid() == pid)?;
+                Some(self.leavers.swap_remove(index))
+            }
+        };
+        Some((place, member?))
+    }
+
+    /// What the table calls the role.
+    pub fn table_role(&self) -> Role {
         match self.role {
             RoleName::Worker => Role::Worker,
             RoleName::Timer => Role::Timer,
         }
-    }
-}
-
-impl Occupant {
-    /// For the log and for people.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// How long it has been here.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.started)
-    }
-
-    /// Ends it, for a reason that stands in the log. Its death comes as a signal like any other.
-    pub fn condemn(&mut self, reason: &str) {
-        if self.condemned {
-            return;
-        }
-        self.condemned = true;
-        tracing::error!(
-            slot = self.id.slot,
-            pid = self.pid(),
-            reason,
-            "a process is killed"
-        );
-        if let Err(error) = self.child.kill() {
-            tracing::error!(%error, pid = self.pid(), "it cannot be killed");
-        }
-    }
-
-    /// Its exit status, once it has ended.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().unwrap_or_else(|error| {
-            tracing::error!(%error, pid = self.pid(), "a process cannot be waited for");
-            None
-        })
-    }
-
-    /// Ends it and waits until it is gone. Only when the master itself ends.
-    pub fn end_now(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl AsFd for Occupant {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.channel.as_fd()
     }
 }
 
@@ -206,10 +207,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_a_limit_and_is_short_again_after_a_good_run() {
+    fn the_pause_doubles_up_to_a_limit_and_there_is_none_after_a_good_run() {
         let now = Instant::now();
         let mut post = Post::new(RoleName::Worker, 4, now);
-        assert_eq!(post.again_at, Some(now));
+        assert_eq!(post.recruits_at(), Some(now));
         let brief = Duration::from_millis(5);
         let pauses: Vec<_> = (0..9)
             .map(|_| post.plan(now, brief, false).as_millis())
@@ -218,8 +219,10 @@ mod tests {
             pauses,
             [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
         );
-        assert_eq!(post.plan(now, STABLE, false), DELAY_MIN);
-        assert_eq!(post.again_at, Some(now + DELAY_MIN));
-        assert_eq!(post.plan(now, brief, true), DELAY_MAX);
+        assert_eq!(post.plan(now, YOUNG, false), Duration::ZERO);
+        assert_eq!(post.recruits_at(), Some(now));
+        assert_eq!(post.plan(now, brief, false), DELAY_MIN);
+        assert_eq!(post.plan(now, YOUNG, true), DELAY_MAX);
+        assert_eq!(post.again_at, Some(now + DELAY_MAX));
     }
 }

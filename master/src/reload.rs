@@ -1,7 +1,10 @@
 //! Reload: the configuration is read again, whole, and either taken over as far as it may change live, or refused with nothing changed.
 
+use std::rc::Rc;
+
 use role::{ToRole, logging};
 
+use crate::image::Image;
 use crate::limits;
 use crate::master::Master;
 
@@ -48,6 +51,11 @@ impl Master<'_> {
             text = format!("{text}; at the next start: {keys}");
         }
         Ok(text)
+    }
+
+    /// What a post's next candidate executes.
+    pub fn image_for(&self, _index: usize) -> Rc<Image> {
+        Rc::clone(&self.image)
     }
 
     /// Opens the log files anew, here and in every role.

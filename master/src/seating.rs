@@ -3,6 +3,7 @@
 //! The worker with the fewest connections gets the next; one that has not taken its last ones yet is passed over while there are others.
 
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use role::Seat;
@@ -51,12 +52,18 @@ impl Master<'_> {
             Transport::WebSocket => limits.handshake_timeout_ms,
             Transport::Tcp => limits.login_timeout_ms,
         };
+        let Ok(counts) = sys::tcp::counts(connection.as_fd()) else {
+            // Only a connection that is gone cannot be counted.
+            return;
+        };
         let deadline_ms = self.table.now_ms() + u64::from(timeout_ms);
         let Some(row) = self.seats.seat(&Newcomer {
             transport,
             peer,
             worker,
             deadline_ms,
+            consumed_at_accept: low(counts.consumed),
+            written_at_accept: low(counts.written),
         }) else {
             return self.refuse(connection, transport, Reason::Full);
         };
@@ -86,7 +93,7 @@ impl Master<'_> {
             .iter()
             .filter(|post| post.role == RoleName::Worker)
             .filter_map(|post| post.occupant.as_ref())
-            .filter(|occupant| occupant.ready && !occupant.condemned)
+            .filter(|occupant| occupant.stays())
             .min_by_key(|occupant| (occupant.wants_room, self.vault.of_worker(occupant.id.slot)))
             .map(|occupant| occupant.id)
     }
@@ -103,4 +110,9 @@ impl Master<'_> {
         let open = served && self.listeners.again_at().is_none();
         self.listeners.set_open(&self.poller, open);
     }
+}
+
+/// A count at the beginning of a connection, which is next to nothing.
+fn low(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

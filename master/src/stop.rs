@@ -9,6 +9,7 @@ use role::ToRole;
 
 use crate::cli::RoleName;
 use crate::master::Master;
+use crate::post::Post;
 
 /// Time past `limits.drain_timeout_ms` for the processes to end once their connections are gone.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -78,7 +79,7 @@ impl Master<'_> {
                 tracing::info!(processes = self.posts.len(), "the server is ready");
                 self.phase = Phase::Running;
             }
-            Phase::Draining(until) if !self.has(RoleName::Worker) || now >= until => {
+            Phase::Draining(until) if !self.is_serving() || now >= until => {
                 if now >= until {
                     self.condemn_all(
                         RoleName::Worker,
@@ -88,9 +89,7 @@ impl Master<'_> {
                 self.phase = Phase::Ending(now + ENDING_TIMEOUT);
                 self.drain(RoleName::Timer);
             }
-            Phase::Ending(until)
-                if self.posts.iter().all(|post| post.occupant.is_none()) || now >= until =>
-            {
+            Phase::Ending(until) if self.posts.iter().all(Post::is_deserted) || now >= until => {
                 tracing::info!("stopped");
                 self.phase = Phase::Over(Ok(()));
             }
@@ -99,9 +98,15 @@ impl Master<'_> {
     }
 
     fn everyone_is_ready(&self) -> bool {
-        self.posts
-            .iter()
-            .all(|post| post.occupant.as_ref().is_some_and(|o| o.ready))
+        self.posts.iter().all(|post| post.occupant.is_some())
+    }
+
+    /// Whether there is a worker, or connections for which there will be one.
+    fn is_serving(&self) -> bool {
+        (0..self.posts.len()).any(|index| {
+            let post = &self.posts[index];
+            post.role == RoleName::Worker && (post.occupant.is_some() || self.is_wanted(index))
+        })
     }
 
     fn drain(&mut self, role: RoleName) {
@@ -122,8 +127,8 @@ impl Master<'_> {
 
     /// The last act: ends every process that is left and waits for it, and leaves it to the end of this process to tell those who wait.
     pub fn end(&mut self) {
-        for occupant in self.occupants() {
-            occupant.end_now();
+        for member in self.posts.iter_mut().flat_map(Post::everyone) {
+            member.end_now();
         }
         self.control.keep_until_the_end();
     }

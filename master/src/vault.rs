@@ -95,6 +95,28 @@ impl Vault {
         true
     }
 
+    /// The slot whose process serves a connection.
+    pub fn worker_of(&self, seat: Seat) -> Option<Slot> {
+        let entry = self.entries.get(seat.row as usize)?.as_ref()?;
+        (entry.generation == seat.generation).then_some(entry.worker)
+    }
+
+    /// Every connection of a slot, whoever is there.
+    pub fn of_slot(&self, worker: Slot) -> impl Iterator<Item = Seat> {
+        // Most slots that are asked for have no connections, or have many.
+        let entries = match self.of_worker(worker) {
+            0 => &[],
+            _ => self.entries.as_slice(),
+        };
+        (0..).zip(entries).filter_map(move |(row, entry)| {
+            let entry = entry.as_ref().filter(|entry| entry.worker == worker)?;
+            Some(Seat {
+                row,
+                generation: entry.generation,
+            })
+        })
+    }
+
     /// Connections of one network.
     pub fn of_network(&self, network: Network) -> u32 {
         self.by_network.get(&network).copied().unwrap_or(0)
@@ -162,6 +184,12 @@ mod tests {
         assert_eq!(
             (vault.of_worker(4), vault.of_network(network("10.0.0.1:2"))),
             (1, 1)
+        );
+        assert_eq!(vault.of_slot(4).collect::<Vec<_>>(), [seat]);
+        assert_eq!(vault.of_slot(5).count(), 0);
+        assert_eq!(
+            (vault.worker_of(seat), vault.worker_of(old)),
+            (Some(4), None)
         );
 
         assert!(vault.close(seat));

@@ -119,13 +119,23 @@ impl MasterEnd {
         &mut self,
         buffer: &mut packet::Buffer,
     ) -> Result<Option<ToMaster>, ChannelError> {
-        // A role sends no descriptors. If one did, they would be closed here.
-        match packet::receive(self.socket.as_fd(), buffer, &mut Vec::new())? {
+        // A role that ends with messages unread resets the channel, and the kernel tells that once before it gives what the role had
+        // sent. So only an end that is told twice is the end.
+        let mut arrival = self.receive_packet(buffer)?;
+        if arrival == Arrival::Ended {
+            arrival = self.receive_packet(buffer)?;
+        }
+        match arrival {
             Arrival::Packet(len) => Ok(Some(ToMaster::decode(buffer.bytes(len))?)),
             Arrival::Nothing => Ok(None),
             Arrival::Ended => Err(ChannelError::Gone),
             Arrival::DescriptorsLost => Err(ChannelError::DescriptorsLost),
         }
+    }
+
+    fn receive_packet(&self, buffer: &mut packet::Buffer) -> io::Result<Arrival> {
+        // A role sends no descriptors. If one did, they would be closed here.
+        packet::receive(self.socket.as_fd(), buffer, &mut Vec::new())
     }
 
     /// Sends the seats at the front of the queue; the number of queue entries they were, or `None` when there is no room.

@@ -232,6 +232,24 @@ fn each_end_notices_that_the_other_is_gone() {
 }
 
 #[test]
+fn the_last_words_of_a_role_that_did_not_read_on_arrive() {
+    let (mut master, role) = channel();
+    master.queue(ToRole::Leave);
+    master.queue(ToRole::ReopenLog);
+    master.flush(|_| None).unwrap();
+    role.receive().unwrap();
+    role.send(&ToMaster::Left).unwrap();
+    role.send(&ToMaster::Failed("why".into())).unwrap();
+    drop(role);
+    assert_eq!(next(&mut master), ToMaster::Left);
+    assert_eq!(next(&mut master), ToMaster::Failed("why".into()));
+    assert!(matches!(
+        master.receive(&mut Buffer::default()),
+        Err(ChannelError::Gone)
+    ));
+}
+
+#[test]
 fn a_seat_that_nobody_has_any_more_is_not_sent() {
     let (mut master, role) = channel();
     let asked = Cell::new(0);

@@ -39,7 +39,7 @@ impl Error {
     }
 }
 
-/// Works until the master asks it to end.
+/// Waits for its turn at the post, and works until the master asks it to end or to leave.
 ///
 /// # Errors
 /// See [`Error`]; the process should end then.
@@ -54,9 +54,10 @@ pub fn run(start: Start) -> Result<(), Error> {
     };
     let channel = Rc::clone(&start.channel);
     let mut hands = table.hands(me, settings, Box::new(move || channel.pause_point()));
-    hands.ready();
     start.channel.send(&ToMaster::Ready)?;
-    info!("ready");
+    start.channel.await_begin()?;
+    hands.ready();
+    info!("at work");
     loop {
         if asked_to_end(&start.channel)? {
             return Ok(());
@@ -71,11 +72,16 @@ fn asked_to_end(channel: &Channel) -> Result<bool, Error> {
     while let Some(received) = channel.receive()? {
         match received.message {
             ToRole::Drain => return Ok(true),
+            // It holds nothing that it could give back.
+            ToRole::Leave => {
+                channel.send(&ToMaster::Left)?;
+                return Ok(true);
+            }
             ToRole::ReopenLog => logging::reopen(),
             ToRole::Settings(settings) => logging::set_level(settings.server.log_level),
             // Served inside `receive`.
             ToRole::Pause | ToRole::Resume => {}
-            ToRole::Hello(_) | ToRole::Seats(_) => {
+            ToRole::Hello(_) | ToRole::Begin | ToRole::Seats(_) => {
                 warn!("the master sent what a timer has no use for")
             }
         }

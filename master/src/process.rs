@@ -1,0 +1,137 @@
+//! A process that the master has started, known by its pid alone: a master that takes over from another one knows no more of its children.
+//!
+//! A pid names this process, and nobody else, until `waitpid` has said that it ended; from then on nothing is sent to it.
+
+use std::fmt;
+use std::io;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// A child of this process.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    ending: Option<Ending>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By a signal.
+    Killed(Signal),
+    /// By a signal without a name, or somebody else has waited for it.
+    Unknown,
+}
+
+impl Process {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        // Nothing is lost with the `Child`: it would neither end nor wait for the process.
+        let pid = command.spawn()?.id().cast_signed();
+        Ok(Self {
+            pid: Pid::from_raw(pid),
+            ending: None,
+        })
+    }
+
+    /// For the table, the log and people.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Kills it. Its end comes as a signal like any other.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&self) -> io::Result<()> {
+        match self.ending {
+            Some(_) => Ok(()),
+            None => Ok(kill(self.pid, Signal::SIGKILL)?),
+        }
+    }
+
+    /// How it has ended, once it has.
+    pub fn ended(&mut self) -> Option<Ending> {
+        self.wait_for(WaitPidFlag::WNOHANG)
+    }
+
+    /// Kills it and waits until it is gone.
+    pub fn end_now(&mut self) {
+        // It may be gone by itself.
+        let _ = self.kill();
+        self.wait_for(WaitPidFlag::empty());
+    }
+
+    fn wait_for(&mut self, flags: WaitPidFlag) -> Option<Ending> {
+        while self.ending.is_none() {
+            self.ending = match waitpid(self.pid, Some(flags)) {
+                Ok(WaitStatus::StillAlive) => return None,
+                Ok(WaitStatus::Exited(_, status)) => Some(Ending::Exited(status)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ending::Killed(signal)),
+                Ok(_) | Err(Errno::EINTR) => None,
+                // `EINVAL`: ended by a real-time signal, for which `Signal` has no name. `ECHILD`: it is not there any more.
+                Err(_) => Some(Ending::Unknown),
+            };
+        }
+        self.ending
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exit status {status}"),
+            Self::Killed(signal) => write!(f, "killed by {signal}"),
+            Self::Unknown => write!(f, "ended in an unknown way"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        Process::start(Command::new("sh").args(["-c", script])).unwrap()
+    }
+
+    fn ending_of(mut process: Process) -> Ending {
+        process.wait_for(WaitPidFlag::empty()).unwrap()
+    }
+
+    #[test]
+    fn each_way_to_end_is_told_apart() {
+        assert_eq!(ending_of(shell("exit 2")), Ending::Exited(2));
+        assert_eq!(
+            ending_of(shell("kill -TERM $$")),
+            Ending::Killed(Signal::SIGTERM)
+        );
+        assert_eq!(ending_of(shell("kill -34 $$")), Ending::Unknown);
+    }
+
+    #[test]
+    fn one_that_lives_has_not_ended_until_it_is_killed() {
+        let mut process = shell("exec sleep 600");
+        assert_eq!(process.ended(), None);
+        process.end_now();
+        assert_eq!(process.ended(), Some(Ending::Killed(Signal::SIGKILL)));
+        // The pid may be anybody's now.
+        process.kill().unwrap();
+    }
+
+    #[test]
+    fn one_that_somebody_else_waited_for_has_ended() {
+        let process = shell("exit 0");
+        waitpid(process.pid, None).unwrap();
+        assert_eq!(ending_of(process), Ending::Unknown);
+    }
+}
