@@ -1,10 +1,16 @@
 //! Measurements that users can run as well: `cargo run --release -p bench -- idle [SESSIONS]`.
 //!
-//! It measures the executable that `cargo build --release` made, or the one that STEADFAST_BIN names.
+//! They measure the executable that `cargo build --release` made, or the one that STEADFAST_BIN names, or those on the command line.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement that cannot be taken ends with its place
 
 mod idle;
+mod light;
+mod load;
+
+const USAGE: &str = "\
+usage: bench idle [SESSIONS]                 memory of idle, logged-in connections
+       bench load BIN [OTHER_BIN [ROUNDS]]   processor time per message, of one executable or two side by side";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -12,8 +18,13 @@ fn main() {
     match arguments[..] {
         ["idle"] => idle::measure(9_000),
         ["idle", sessions] => idle::measure(sessions.parse().expect("a number of sessions")),
+        ["load", one] => load::measure(&[one], 5),
+        ["load", one, other] => load::measure(&[one, other], 5),
+        ["load", one, other, rounds] => {
+            load::measure(&[one, other], rounds.parse().expect("a number of rounds"));
+        }
         _ => {
-            eprintln!("usage: bench idle [SESSIONS]   memory of idle, logged-in connections");
+            eprintln!("{USAGE}");
             std::process::exit(2);
         }
     }

@@ -3,7 +3,6 @@
 //! Once with processes that are left in peace, when nobody may lose a connection; and once with processes that are killed and
 //! stopped all the while, when connections are lost but nothing else is.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,11 +11,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use tests::random::Random;
-use tests::visitor::{Addresses, Visitor};
+use tests::visitor::Visitor;
 use tests::wait::{PATIENCE, eventually};
-use tests::{Client, Server, Settings, Transport, processes, status};
+use tests::wire::Addresses;
+use tests::{Server, Settings, processes, status};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::back::{everything_is_back, holders, settled};
 
 const USERS: usize = 1_500;
 const GROUPS: usize = 100;
@@ -220,48 +222,4 @@ fn while_processes_are_killed_only_connections_are_lost() {
         (server.workers().len() == 3 && server.processes("timer").len() == 1).then_some(())
     });
     everything_is_back(&server, &empty, descriptors);
-}
-
-fn everything_is_back(server: &Server, empty: &BTreeMap<String, u64>, descriptors: usize) {
-    let mut fill = BTreeMap::new();
-    eventually(
-        &format!("every row, block, node, group and membership is back: {empty:?}"),
-        || {
-            let now = status::fill(server);
-            if now != fill {
-                println!("{now:?}");
-                fill = now;
-            }
-            (fill == *empty).then_some(())
-        },
-    );
-    eventually("every descriptor is back", || {
-        (holders(server) <= descriptors).then_some(())
-    });
-    Client::login(server, Transport::WebSocket, "last").expect_nothing();
-}
-
-/// What is in use when nobody is there.
-fn settled(server: &Server) -> BTreeMap<String, u64> {
-    eventually("the start's health check has left", || {
-        Some(status::fill(server)).filter(|fill| fill["sessions"] == 0)
-    })
-}
-
-/// The descriptors of the master and of each of its children.
-fn holders(server: &Server) -> usize {
-    let ended = Instant::now() + Duration::from_secs(1);
-    let mut least = usize::MAX;
-    // A command's connection to the control socket may still be open.
-    while Instant::now() < ended {
-        least = least.min(
-            processes::children(server.pid())
-                .into_iter()
-                .chain([server.pid()])
-                .map(processes::descriptors)
-                .sum(),
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    least
 }

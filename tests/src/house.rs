@@ -18,6 +18,7 @@ pub struct House {
     folder: Folder,
     settings: Settings,
     environment: Vec<(String, String)>,
+    executable: Option<PathBuf>,
     /// The shared memory that servers here were seen to map.
     segments: Vec<PathBuf>,
 }
@@ -30,6 +31,7 @@ impl House {
             folder,
             settings: settings.clone(),
             environment: Vec::new(),
+            executable: None,
             segments: Vec::new(),
         };
         house.write(&settings);
@@ -39,6 +41,12 @@ impl House {
     /// The same with an environment variable for everything started here.
     pub fn environment(mut self, name: &str, value: &str) -> House {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with this executable instead of [`executable`]'s.
+    pub fn executable(mut self, path: &Path) -> House {
+        self.executable = Some(path.to_owned());
         self
     }
 
@@ -81,7 +89,7 @@ impl House {
 
     /// The executable with arguments, on this configuration, in this folder, without the caller's own settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.prepared(Command::new(executable()), arguments)
+        self.prepared(Command::new(self.program()), arguments)
     }
 
     /// The same as a command that dies with the thread that starts it, so that a test run that is killed leaves no server.
@@ -89,8 +97,12 @@ impl House {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(executable());
+            .arg(self.program());
         self.prepared(command, &[])
+    }
+
+    fn program(&self) -> PathBuf {
+        self.executable.clone().unwrap_or_else(executable)
     }
 
     fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {

@@ -12,6 +12,7 @@
 )]
 
 pub mod browser;
+pub mod chaos;
 pub mod client;
 pub mod folder;
 pub mod frames;
@@ -26,6 +27,7 @@ pub mod settings;
 pub mod status;
 pub mod visitor;
 pub mod wait;
+pub mod wire;
 
 pub use client::{Client, Transport};
 pub use frames::Frame;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The living children of `pid`.
 pub fn children(pid: i32) -> Vec<i32> {
@@ -48,6 +49,17 @@ pub fn alive(pid: i32) -> bool {
         return false;
     };
     !matches!(stat.rsplit_once(')'), Some((_, rest)) if rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// The processor time that a living process has used so far.
+pub fn cpu_time(pid: i32) -> Duration {
+    // proc(5): utime and stime are the fields 14 and 15, in ticks; the second field may contain anything.
+    const TICKS_A_SECOND: u64 = 100;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1_000 / TICKS_A_SECOND)
 }
 
 /// How many descriptors the process holds.

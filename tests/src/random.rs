@@ -14,14 +14,17 @@ impl Random {
         let seed = std::env::var("TEST_SEED")
             .ok()
             .and_then(|text| text.parse().ok());
-        let seed = seed.unwrap_or_else(|| {
-            let since = std::time::UNIX_EPOCH
-                .elapsed()
-                .expect("the clock stands after 1970");
-            since.as_nanos() as u64
-        });
+        let seed = seed.unwrap_or_else(|| Random::of_the_clock().0);
         println!("TEST_SEED={seed}");
         Random(seed)
+    }
+
+    /// A generator that is different every time.
+    pub fn of_the_clock() -> Random {
+        let since = std::time::UNIX_EPOCH
+            .elapsed()
+            .expect("the clock stands after 1970");
+        Random(since.as_nanos() as u64)
     }
 
     /// The next 64 random bits.

@@ -10,26 +10,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::random::Random;
-use crate::server::Server;
-
-/// Where a server listens.
-#[derive(Clone, Copy)]
-pub struct Addresses {
-    /// For WebSocket.
-    pub websocket: std::net::SocketAddr,
-    /// For lines.
-    pub tcp: std::net::SocketAddr,
-}
-
-impl Addresses {
-    /// Of this server.
-    pub fn of(server: &Server) -> Addresses {
-        Addresses {
-            websocket: server.websocket(),
-            tcp: server.tcp(),
-        }
-    }
-}
+use crate::wire::Addresses;
 
 /// One connection.
 pub enum Visitor {

@@ -1,0 +1,113 @@
+//! A crowd that notices everything, for a server whose processes die.
+//!
+//! Hundreds of members on both transports write numbered letters to each other; some in fragments, some cut anywhere, some large, some to
+//! groups. Whatever must never happen is a fault: an end of a connection, a letter lost, changed, or out of order, an error, an answer that
+//! does not come. A second copy is none if it has the id of the first and comes directly behind it; how many there were is counted.
+
+pub mod answers;
+pub mod killer;
+pub mod ledger;
+pub mod letter;
+mod listener;
+mod member;
+mod passer;
+pub mod plan;
+mod world;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use self::ledger::Ledger;
+pub use self::plan::Plan;
+use self::world::{Phase, World};
+use crate::server::Server;
+use crate::wait::{PATIENCE, eventually};
+use crate::wire::Addresses;
+
+/// Everybody who is connected, or will be.
+pub struct Crowd {
+    runtime: Runtime,
+    world: Arc<World>,
+    members: Vec<JoinHandle<()>>,
+    passers: Vec<JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// Sends everybody to that server.
+    pub fn gather(server: &Server, plan: &Plan) -> Crowd {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let world = Arc::new(World::new(plan.clone(), Addresses::of(server)));
+        let members = (0..plan.sessions)
+            .map(|index| runtime.spawn(member::live(world.clone(), index)))
+            .collect();
+        let passers = (0..plan.passers)
+            .map(|number| runtime.spawn(passer::pass(world.clone(), number)))
+            .collect();
+        Crowd {
+            runtime,
+            world,
+            members,
+            passers,
+        }
+    }
+
+    /// Waits until letters are being written.
+    pub fn wait_for_letters(&self) {
+        eventually("letters are being written", || {
+            let heard = self.ledger().counts().get("letters heard").copied();
+            (!self.well() || heard > Some(100)).then_some(())
+        });
+    }
+
+    /// What was sent and heard.
+    pub fn ledger(&self) -> &Ledger {
+        &self.world.ledger
+    }
+
+    /// Whether nothing happened that must not.
+    pub fn well(&self) -> bool {
+        self.ledger().faults().is_empty()
+    }
+
+    /// Has everybody be silent, and waits until all that was written has arrived and everything is answered. What has not is a fault.
+    pub fn fall_silent(&self) {
+        self.world.phase.send_replace(Phase::Listening);
+        let end = Instant::now() + 2 * PATIENCE;
+        let circle = self.world.plan.circle;
+        let mut missing = self.ledger().missing(circle);
+        while self.well() && !missing.is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+            missing = self.ledger().missing(circle);
+        }
+        if self.well() {
+            missing.truncate(20);
+            missing
+                .into_iter()
+                .for_each(|what| self.ledger().fault(what));
+        }
+    }
+
+    /// Has everybody log out, and waits until all are gone.
+    pub fn leave(&mut self) {
+        self.world.phase.send_replace(Phase::Leaving);
+        let world = self.world.clone();
+        let everybody = self.members.drain(..).chain(self.passers.drain(..));
+        let everybody: Vec<_> = everybody.collect();
+        self.runtime.block_on(async {
+            let patience = tokio::time::Instant::now() + 2 * PATIENCE;
+            for one in everybody {
+                match tokio::time::timeout_at(patience, one).await {
+                    Ok(done) => done.expect("nobody panics"),
+                    Err(_) => world.ledger.fault("somebody did not leave".into()),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,258 @@
+//! Kills processes of a server at random instants, and reloads, upgrades and audits it in between.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Mutex;
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::plan::Plan;
+use crate::processes;
+use crate::random::Random;
+use crate::server::Server;
+use crate::status;
+use crate::wait::eventually;
+
+/// A role that lived so long is replaced at once when it dies; a younger one after a pause.
+const GROWN_UP: Duration = Duration::from_millis(1_100);
+
+/// Whether the master is upgraded as well.
+const UPGRADES: bool = false;
+
+/// What was done to the server, and when.
+#[derive(Default)]
+pub struct Journal {
+    acts: Mutex<Vec<(Duration, String)>>,
+    counts: Mutex<BTreeMap<&'static str, u32>>,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Journal {
+    fn note(&self, since: Instant, kind: &'static str, what: String) {
+        *self.counts.lock().unwrap().entry(kind).or_default() += 1;
+        self.acts.lock().unwrap().push((since.elapsed(), what));
+    }
+
+    fn fail(&self, what: String) {
+        self.failures.lock().unwrap().push(what);
+    }
+
+    /// What the server refused or found that it must not.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap().clone()
+    }
+
+    /// How often each kind of act.
+    pub fn counts(&self) -> BTreeMap<&'static str, u32> {
+        self.counts.lock().unwrap().clone()
+    }
+}
+
+impl fmt::Display for Journal {
+    /// The last acts, one a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let acts = self.acts.lock().unwrap();
+        for (at, what) in &acts[acts.len().saturating_sub(40)..] {
+            writeln!(f, "{at:10.3?} {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One killer at work.
+pub struct Killer<'a> {
+    server: &'a Server,
+    journal: &'a Journal,
+    random: Random,
+    pace: Duration,
+    start: Instant,
+    first_seen: HashMap<i32, Instant>,
+    dead: HashSet<i32>,
+    kills: u32,
+}
+
+impl<'a> Killer<'a> {
+    /// Of this server, by that plan.
+    pub fn new(server: &'a Server, plan: &Plan, journal: &'a Journal) -> Killer<'a> {
+        Killer {
+            server,
+            journal,
+            random: plan.random("killer", 0),
+            pace: Duration::from_secs_f64(1.0 / plan.pace),
+            start: Instant::now(),
+            first_seen: HashMap::new(),
+            dead: HashSet::new(),
+            kills: 0,
+        }
+    }
+
+    /// Kills until so many are dead or `stop` says so, and returns how many it were. What it starts beside itself ends with `scope`.
+    pub fn rage<'s>(
+        mut self,
+        scope: &'s Scope<'s, 'a>,
+        kills: u32,
+        stop: impl Fn() -> bool,
+    ) -> u32 {
+        let mut next = (9, 17, 31);
+        let mut under_way = None;
+        while self.kills < kills && !stop() && self.journal.failures().is_empty() {
+            let pause = self.random.below(2 * self.pace.as_micros() as usize);
+            std::thread::sleep(Duration::from_micros(pause as u64));
+            match self.random.below(60) {
+                0 => self.wedge(),
+                1..6 => {
+                    self.kill();
+                    self.kill();
+                }
+                _ => self.kill(),
+            }
+            if self.kills >= next.0 {
+                next.0 += 12 + self.random.below(12) as u32;
+                finish(under_way.take());
+                under_way = self.replace("reload", scope);
+            }
+            if UPGRADES && self.kills >= next.1 {
+                next.1 += 20 + self.random.below(20) as u32;
+                finish(under_way.take());
+                under_way = self.replace("upgrade", scope);
+            }
+            if self.kills >= next.2 {
+                next.2 += 40;
+                finish(under_way.take());
+                self.audit();
+            }
+        }
+        finish(under_way);
+        self.kills
+    }
+
+    /// Somebody to kill: mostly one that will be replaced at once.
+    fn victim(&mut self) -> Option<(i32, &'static str)> {
+        let now = Instant::now();
+        let mut victims = Vec::new();
+        for (role, chances) in [("worker", 1), ("timer", 1)] {
+            for pid in self.server.processes(role) {
+                let seen = *self.first_seen.entry(pid).or_insert(now);
+                let grown_up = now - seen > GROWN_UP || self.random.one_in(12);
+                if grown_up && !self.dead.contains(&pid) {
+                    victims.extend(std::iter::repeat_n((pid, role), chances));
+                }
+            }
+        }
+        (!victims.is_empty()).then(|| victims[self.random.below(victims.len())])
+    }
+
+    fn kill(&mut self) {
+        if let Some((pid, role)) = self.victim()
+            && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
+        {
+            self.dead.insert(pid);
+            self.kills += 1;
+            let kind = if role == "worker" {
+                "workers killed"
+            } else {
+                "timers killed"
+            };
+            self.journal
+                .note(self.start, kind, format!("kill {role} {pid}"));
+        }
+    }
+
+    /// Stops a process; the server must notice by itself, and kills it.
+    fn wedge(&mut self) {
+        if let Some((pid, role)) = self.victim()
+            && kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok()
+        {
+            self.dead.insert(pid);
+            self.kills += 1;
+            self.journal
+                .note(self.start, "wedged", format!("stop {role} {pid}"));
+        }
+    }
+
+    /// A reload or an upgrade: in a quiet moment, when it must succeed, or while the killing goes on.
+    fn replace<'s>(
+        &mut self,
+        how: &'static str,
+        scope: &'s Scope<'s, 'a>,
+    ) -> Option<ScopedJoinHandle<'s, ()>> {
+        let (server, journal, start) = (self.server, self.journal, self.start);
+        let kind = if how == "reload" {
+            "reloads"
+        } else {
+            "upgrades"
+        };
+        let calm = self.random.one_in(2);
+        if calm {
+            filled(server);
+        }
+        let run = move || {
+            let output = server.house().run(&[how]);
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let what = format!("{how} (calm: {calm}): {}; {said}", output.status);
+            if output.status.success() {
+                journal.note(start, kind, what);
+            } else if calm {
+                journal.fail(what);
+            } else {
+                journal.note(start, "reloads and upgrades that a kill stopped", what);
+            }
+        };
+        self.journal
+            .note(self.start, "begun", format!("{how} begins (calm: {calm})"));
+        if calm {
+            run();
+            return None;
+        }
+        Some(scope.spawn(run))
+    }
+
+    fn audit(&mut self) {
+        filled(self.server);
+        if let Err(found) = audit(self.server) {
+            self.journal.fail(found);
+        }
+        self.journal.note(self.start, "audits", "audit".into());
+    }
+}
+
+/// Only one thing is asked of the server at a time.
+fn finish(under_way: Option<ScopedJoinHandle<'_, ()>>) {
+    if let Some(thread) = under_way {
+        thread.join().expect("it ends with the server's answer");
+    }
+}
+
+/// Waits until every post has a process that runs.
+pub fn filled(server: &Server) {
+    eventually("every post is filled", || {
+        let status = status::whole(server);
+        let processes = status["processes"].as_array()?;
+        let running = processes
+            .iter()
+            .all(|process| process["state"] == "running");
+        (running && !processes.is_empty()).then_some(())
+    });
+    eventually("no process dies any more", || {
+        let children = processes::children(server.pid());
+        let timers = server.processes("timer").len();
+        (timers == 1 && children.len() > timers).then_some(())
+    });
+}
+
+/// Has the server compare all its books; an error says what it found.
+pub fn audit(server: &Server) -> Result<(), String> {
+    let output = server.house().run(&["audit"]);
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "the audit ended with {} and found:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}

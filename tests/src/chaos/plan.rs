@@ -1,0 +1,89 @@
+//! How a chaos goes: everything that is random in it follows from the seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::random::Random;
+
+/// The numbers of one run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `CHAOS_SEED`, or from the clock.
+    pub seed: u64,
+    /// Kills until it is over: `CHAOS_KILLS`.
+    pub kills: u32,
+    /// Kills a second, on average: `CHAOS_PACE`.
+    pub pace: f64,
+    /// Members, half of them on each transport: `CHAOS_SESSIONS`.
+    pub sessions: usize,
+    /// Letters a second that all members together write: `CHAOS_LETTERS`. Each arrives two to three times.
+    pub letters: f64,
+    /// Members of a group; all begin to write when the last one has joined.
+    pub circle: usize,
+    /// So many circles come while processes die already.
+    pub late_circles: usize,
+    /// Connections that come and go all the while, at one time.
+    pub passers: usize,
+}
+
+impl Plan {
+    /// The environment's, or with `kills` what is good for a test suite.
+    pub fn of_environment(kills: u32) -> Plan {
+        let clock = || Random::of_the_clock().bits() % 1_000_000_000;
+        Plan {
+            seed: number("CHAOS_SEED").unwrap_or_else(clock),
+            kills: number("CHAOS_KILLS").unwrap_or(kills),
+            pace: number("CHAOS_PACE").unwrap_or(5.0),
+            sessions: number("CHAOS_SESSIONS").unwrap_or(520),
+            letters: number("CHAOS_LETTERS").unwrap_or(1_200.0),
+            circle: 20,
+            late_circles: 5,
+            passers: 6,
+        }
+    }
+
+    /// A generator of its own for each part.
+    pub fn random(&self, part: &str, number: usize) -> Random {
+        let mut seed = Random::new(self.seed);
+        let salt = part.bytes().fold(number as u64, |salt, byte| {
+            salt << 8 ^ salt >> 56 ^ u64::from(byte)
+        });
+        Random::new(seed.bits() ^ Random::new(salt).bits())
+    }
+
+    /// How long it takes, about.
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs_f64(f64::from(self.kills) / self.pace)
+    }
+
+    /// The mean pause between two things that one member says.
+    pub(super) fn pause(&self) -> Duration {
+        Duration::from_secs_f64(self.sessions as f64 / self.letters)
+    }
+
+    /// How many circles there are.
+    pub(super) fn circles(&self) -> usize {
+        self.sessions / self.circle
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan {
+            seed,
+            kills,
+            sessions,
+            ..
+        } = self;
+        write!(
+            f,
+            "CHAOS_SEED={seed} CHAOS_KILLS={kills} CHAOS_SESSIONS={sessions}"
+        )
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
