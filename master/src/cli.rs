@@ -41,8 +41,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Have the running server read its configuration again
+    /// Have the running server read its configuration again and replace its processes by the executable on disk; no connection drops
     Reload,
+    /// Compare the table, the connections and the kernel's account of them; status 1 if something does not fit
+    Audit,
     /// Stop the running server and wait until it is gone
     Stop,
     /// Validate the configuration

@@ -1,4 +1,5 @@
-//! What is said on the control socket: one request and one reply, each one JSON object on a line.
+//! What is said on the control socket: one request and its reply, each one JSON object on a line. What takes time is announced in a reply
+//! of its own before.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,10 @@ use crate::status::Status;
 #[serde(tag = "request", rename_all = "lowercase")]
 pub enum Request {
     Status,
+    /// Answered at first with the time it may take, and then with its outcome.
     Reload,
+    /// Answered like a reload, by what was found.
+    Audit,
     /// Answered at once; the connection is closed when the server is gone.
     Stop,
 }
@@ -24,7 +28,10 @@ pub struct Reply {
     /// For a person: what was done, or why not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
-    /// To a stop: how long it may take, milliseconds.
+    /// Another reply follows, in `within_ms` at the most.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// How long what was asked for may take, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_ms: Option<u64>,
     /// To a status.

@@ -14,10 +14,10 @@ use nix::sys::socket::sockopt::PeerPidfd;
 use crate::control::{Reply, Request, socket_path};
 use crate::{pid_file, status};
 
-/// How long the server may take to answer. It answers between two turns, so this is for one that is stuck.
+/// How long the server may take to answer, if it says nothing else. It answers between two turns, so this is for one that is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Past the time that the server gives itself to stop.
+/// Past the time that the server gives itself.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Shows how the server is.
@@ -34,19 +34,28 @@ pub fn status(pid_file: &Path, json: bool) -> Result<String, String> {
     }
 }
 
-/// Has the server read its configuration again.
+/// Has the server read its configuration again and replace its processes by the executable on disk; returns when that is over.
 ///
 /// # Errors
-/// Why it would not, or there is none.
+/// Why it would not or could not, or there is none.
 pub fn reload(pid_file: &Path) -> Result<String, String> {
-    let (reply, _) = ask(pid_file, Request::Reload)?;
+    outcome(pid_file, Request::Reload)
+}
+
+/// Has the server compare its table, its connections and the kernel's account of them.
+///
+/// # Errors
+/// What does not fit, or there is none.
+pub fn audit(pid_file: &Path) -> Result<String, String> {
+    outcome(pid_file, Request::Audit)
+}
+
+fn outcome(pid_file: &Path, request: Request) -> Result<String, String> {
+    let (reply, _) = ask(pid_file, request)?;
     if reply.ok {
         Ok(reply.text)
     } else {
-        Err(format!(
-            "reload refused, the server goes on as before:\n{}",
-            reply.text
-        ))
+        Err(reply.text)
     }
 }
 
@@ -108,9 +117,21 @@ fn ask(pid_file: &Path, request: Request) -> Result<(Reply, BufReader<UnixStream
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(silent)?;
     let mut reader = BufReader::new(stream);
-    line.clear();
-    reader.read_line(&mut line).map_err(silent)?;
-    let reply = serde_json::from_str(&line)
-        .map_err(|e| format!("the server's answer cannot be read: {e}"))?;
-    Ok((reply, reader))
+    loop {
+        line.clear();
+        reader.read_line(&mut line).map_err(silent)?;
+        if line.is_empty() {
+            return Err("the server has ended without an answer".into());
+        }
+        let reply: Reply = serde_json::from_str(&line)
+            .map_err(|e| format!("the server's answer cannot be read: {e}"))?;
+        if !reply.more {
+            return Ok((reply, reader));
+        }
+        let patience = Duration::from_millis(reply.within_ms.unwrap_or(0)) + MARGIN;
+        reader
+            .get_ref()
+            .set_read_timeout(Some(patience))
+            .map_err(silent)?;
+    }
 }

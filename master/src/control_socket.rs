@@ -34,7 +34,9 @@ struct Client {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// When it has taken too long; `None`: it waits for the end of the server.
+    /// It has asked, and nothing more is expected from it.
+    asked: bool,
+    /// When it has taken too long; `None`: it waits for us, for an answer or for the end of the server.
     end: Option<Instant>,
 }
 
@@ -113,6 +115,7 @@ impl ControlSocket {
                     stream,
                     input: Vec::new(),
                     output: Vec::new(),
+                    asked: false,
                     end,
                 },
             );
@@ -173,6 +176,13 @@ impl Client {
         }
     }
 
+    fn reply(&mut self, reply: &Reply) {
+        // A structure of plain fields always has a JSON form.
+        self.output
+            .extend_from_slice(&serde_json::to_vec(reply).unwrap_or_default());
+        self.output.push(b'\n');
+    }
+
     /// Writes what the client takes; true when that was all.
     fn write(&mut self) -> io::Result<bool> {
         while !self.output.is_empty() {
@@ -193,14 +203,42 @@ impl Master<'_> {
         let Some(client) = self.control.clients.get_mut(&number) else {
             return;
         };
-        if client.output.is_empty() {
+        if !client.asked {
             match client.request() {
                 Ok(None) => return,
-                Ok(Some(request)) => self.answer(number, request),
+                Ok(Some(request)) => {
+                    client.asked = true;
+                    self.answer(number, request);
+                }
                 Err(_) => return self.control.close(&self.poller, number),
             }
+        } else if client.output.is_empty() {
+            // Nothing is waited for but its going away.
+            return self.control.close(&self.poller, number);
         }
         self.write_to(number);
+    }
+
+    /// Gives one who waits the answer, if they are still there.
+    pub fn answer_later(&mut self, number: u32, reply: &Reply) {
+        if let Some(client) = self.control.clients.get_mut(&number) {
+            client.reply(reply);
+            client.end = Some(Instant::now() + CLIENT_TIMEOUT);
+            self.write_to(number);
+        }
+    }
+
+    /// Tells one who asked for what takes time how long that may be; the outcome follows by [`Self::answer_later`].
+    pub fn tell_the_time(&mut self, number: Option<u32>, within: Duration) {
+        if let Some(client) = number.and_then(|n| self.control.clients.get_mut(&n)) {
+            client.reply(&Reply {
+                ok: true,
+                more: true,
+                within_ms: Some(ms(within)),
+                ..Reply::default()
+            });
+            client.end = None;
+        }
     }
 
     fn answer(&mut self, number: u32, request: Request) {
@@ -210,7 +248,8 @@ impl Master<'_> {
                 status: Some(Box::new(Status::of(self))),
                 ..Reply::default()
             },
-            Request::Reload => Reply::of(self.reload()),
+            Request::Audit => return self.begin_audit(number, Instant::now()),
+            Request::Reload => return self.reload(Some(number)),
             Request::Stop => self.stop_for_a_client(),
         };
         let Some(client) = self.control.clients.get_mut(&number) else {
@@ -219,9 +258,7 @@ impl Master<'_> {
         if request == Request::Stop {
             client.end = None;
         }
-        // A structure of plain fields always has a JSON form.
-        client.output = serde_json::to_vec(&reply).unwrap_or_default();
-        client.output.push(b'\n');
+        client.reply(&reply);
     }
 
     fn stop_for_a_client(&mut self) -> Reply {
@@ -240,8 +277,8 @@ impl Master<'_> {
             } else {
                 "stopping".into()
             },
-            within_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-            status: None,
+            within_ms: Some(ms(left)),
+            ..Reply::default()
         }
     }
 
@@ -249,12 +286,11 @@ impl Master<'_> {
         let Some(client) = self.control.clients.get_mut(&number) else {
             return;
         };
-        let waits_for_the_end = client.end.is_none();
+        let waits = client.end.is_none();
         match client.write() {
-            Ok(true) if !waits_for_the_end => self.control.close(&self.poller, number),
+            Ok(true) if !waits => self.control.close(&self.poller, number),
             Ok(done) => {
-                // One who waits for the end is told by the end of the connection; until then only their going away counts, which epoll
-                // reports unasked.
+                // While one waits for us only their going away counts, which epoll reports unasked.
                 let flags = if done {
                     EpollFlags::empty()
                 } else {
@@ -271,6 +307,10 @@ impl Master<'_> {
             Err(_) => self.control.close(&self.poller, number),
         }
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -118,6 +118,8 @@ fn assemble(
         poller: Poller::new().map_err(cannot)?,
         segment: segment.name.clone(),
         standstill: None,
+        reload: None,
+        reload_again: false,
         phase: Phase::Starting,
         refusals: Refusals::default(),
         packet: packet::Buffer::default(),

@@ -3,6 +3,7 @@
 //! `main` decides what this process is; everything else has a file of its own.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod channels;
 mod cli;
 mod control;
@@ -25,6 +26,7 @@ mod refusals;
 mod reload;
 mod seating;
 mod segment;
+mod settings;
 mod signals;
 mod source;
 mod standstill;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             pid_file(config).and_then(|path| control_client::status(&path, json))
         }
         Some(Command::Reload) => pid_file(config).and_then(|path| control_client::reload(&path)),
+        Some(Command::Audit) => pid_file(config).and_then(|path| control_client::audit(&path)),
         Some(Command::Stop) => pid_file(config).and_then(|path| control_client::stop(&path)),
         None if cli.daemon => executable().and_then(|path| daemon::start(&path, config)),
         None if cli.detached => return run_detached(config),

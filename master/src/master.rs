@@ -20,6 +20,7 @@ use crate::listeners::Listeners;
 use crate::poller::{Poller, Token};
 use crate::post::Post;
 use crate::refusals::Refusals;
+use crate::reload::Reload;
 use crate::signals::{Signals, Wish};
 use crate::source::Source;
 use crate::standstill::Standstill;
@@ -46,6 +47,9 @@ pub struct Master<'t> {
     pub doorbells: Vec<OwnedFd>,
     pub posts: Vec<Post>,
     pub standstill: Option<Standstill>,
+    pub reload: Option<Reload>,
+    /// Another reload was asked for by signal while one was under way.
+    pub reload_again: bool,
     pub phase: Phase,
     pub watch_at: Instant,
     pub started: Instant,
@@ -106,8 +110,7 @@ impl Master<'_> {
             match self.signals.next() {
                 Ok(None) => return,
                 Ok(Some(Wish::Stop)) => self.stop("signal"),
-                // What is wrong stands in the log; there is nobody to tell.
-                Ok(Some(Wish::Reload)) => drop(self.reload()),
+                Ok(Some(Wish::Reload)) => self.reload_by_signal(),
                 Ok(Some(Wish::ReopenLogs)) => self.reopen_logs(),
                 Ok(Some(Wish::Reap)) => self.reap(),
                 Ok(Some(Wish::Upgrade)) => {
@@ -128,6 +131,7 @@ impl Master<'_> {
         self.watch(now);
         self.settle_standstill(now);
         self.fill_posts(now);
+        self.settle_reload(now);
         self.settle_phase(now);
         self.refusals.time(&self.poller, now);
         self.control.time(&self.poller, now);
@@ -142,6 +146,7 @@ impl Master<'_> {
             self.is_crowded().then(|| Instant::now() + CROWDED_PAUSE),
             Some(self.watch_at),
             self.standstill.as_ref().map(Standstill::until),
+            self.reload.as_ref().and_then(Reload::until),
             self.phase.until(),
             self.refusals.next_end(),
             self.listeners.again_at(),

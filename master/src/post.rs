@@ -193,6 +193,11 @@ impl Post {
         Some((place, member?))
     }
 
+    /// As it stands in the log and in an answer.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.role.as_str(), self.slot)
+    }
+
     /// What the table calls the role.
     pub fn table_role(&self) -> Role {
         match self.role {

@@ -1,66 +1,303 @@
-//! Reload: the configuration is read again, whole, and either taken over as far as it may change live, or refused with nothing changed.
+//! Reload: the configuration is read again, and every process is replaced by the executable that lies on disk now, one after the other.
+//!
+//! - A candidate of the new executable is started beside the occupant of a post; when it is ready the occupant is asked to leave, and the
+//!   post is the candidate's with all its connections. Then comes the next post.
+//! - If a candidate cannot be started, ends or is not ready in time, or if a new occupant dies young, the reload fails: posts that were
+//!   filled anew get the executable of before again in the same way, the others never lost their occupants.
+//! - Which executable a post has besides is not the reload's business: a death meanwhile is dealt with like any other.
+//! - When the last new occupant has lived for a while, the new executable is the one from which the dead are replaced.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use role::{ToRole, logging};
+use role::ToRole;
 
+use crate::control::Reply;
 use crate::image::Image;
-use crate::limits;
 use crate::master::Master;
+use crate::member::Member;
+use crate::post::{Post, YOUNG};
+use crate::stop::Phase;
+use crate::supervision::{LEAVE_TIMEOUT, READY_TIMEOUT};
+
+/// A reload in progress.
+pub struct Reload {
+    image: Rc<Image>,
+    /// Who waits for the outcome on the control socket.
+    client: Option<u32>,
+    /// What became of the configuration.
+    settings: String,
+    /// Posts still to be replaced; once it has failed, to be put back.
+    left: VecDeque<usize>,
+    step: Option<Step>,
+    /// Posts that have the new executable.
+    replaced: Vec<usize>,
+    /// Why it failed.
+    failure: Option<String>,
+    /// When all new occupants have lived long enough.
+    proven_at: Instant,
+}
+
+/// The post at which it is.
+#[derive(Clone, Copy)]
+struct Step {
+    post: usize,
+    /// The candidate, once it is started.
+    pid: Option<i32>,
+}
+
+impl Reload {
+    /// When it goes on although nothing happens.
+    pub fn until(&self) -> Option<Instant> {
+        let waits = self.step.is_none() && self.left.is_empty();
+        waits.then_some(self.proven_at)
+    }
+
+    /// For `status`.
+    pub fn describe(&self, posts: &[Post]) -> String {
+        let done = self.replaced.len();
+        match (&self.failure, self.step) {
+            (Some(why), _) => format!("going back: {why}"),
+            (None, Some(step)) => format!(
+                "{done} of {} replaced, now {}",
+                posts.len(),
+                posts[step.post].name()
+            ),
+            (None, None) => format!("{done} of {} replaced", posts.len()),
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        tracing::error!(why, "the reload has failed and goes back");
+        self.left = self.replaced.drain(..).rev().collect();
+        self.failure = Some(why);
+    }
+}
 
 impl Master<'_> {
-    /// Reads the configuration again. The answer is what a person should know about it.
-    ///
-    /// # Errors
-    /// What is wrong with it; the server goes on as before.
-    pub fn reload(&mut self) -> Result<String, String> {
-        let result = self.try_reload();
-        match &result {
-            Ok(text) => tracing::info!("reload: {text}"),
-            Err(reason) => tracing::error!("reload refused, everything stays as it was: {reason}"),
+    /// Begins a reload. Its outcome goes to the log, and to `client` of the control socket; so does the reason when it cannot begin.
+    pub fn reload(&mut self, client: Option<u32>) {
+        match self.try_reload(client) {
+            Ok(reload) => {
+                tracing::info!(
+                    settings = reload.settings,
+                    executable = %reload.image.path().display(),
+                    "reload: the configuration is taken over, now the processes"
+                );
+                self.reload = Some(reload);
+                self.tell_the_time(client, self.longest_reload());
+            }
+            Err(why) => self.tell_outcome(
+                client,
+                Err(format!("reload refused, everything stays as it was: {why}")),
+            ),
         }
-        result
     }
 
-    fn try_reload(&mut self) -> Result<String, String> {
-        if self.phase.is_stopping() {
-            return Err("the server is stopping".into());
+    fn try_reload(&mut self, client: Option<u32>) -> Result<Reload, String> {
+        if self.reload.is_some() {
+            return Err("a reload is under way".into());
         }
-        let new = self
-            .source
-            .load()
-            .map_err(|problems| problems.to_string())?;
-        let changes = self.config.changes(&new);
-        let merged = self.config.with_live_changes(&new);
-        limits::raise_descriptors(&merged)?;
-        if !changes.live.is_empty() {
-            self.config = merged;
-            logging::set_level(self.config.server.log_level);
-            self.tell_everyone(&ToRole::Settings(Box::new(self.config.clone())));
+        match self.phase {
+            Phase::Running => {}
+            Phase::Starting => return Err("the server is starting".into()),
+            _ => return Err("the server is stopping".into()),
         }
-        let mut text = match changes.live.as_slice() {
-            [] => "no key changed that a running server takes over".to_owned(),
-            keys => format!("changed: {}", keys.join(", ")),
+        let image = Image::open(&self.executable)
+            .map_err(|e| format!("{} cannot be opened: {e}", self.executable.display()))?;
+        let settings = self.renew_settings()?;
+        Ok(Reload {
+            image: Rc::new(image),
+            client,
+            settings,
+            left: (0..self.posts.len()).collect(),
+            step: None,
+            replaced: Vec::new(),
+            failure: None,
+            proven_at: Instant::now(),
+        })
+    }
+
+    /// A reload that was asked for by signal: nobody can be told to ask again later, so one that comes during another follows it.
+    pub fn reload_by_signal(&mut self) {
+        if self.reload.is_some() {
+            tracing::info!("a reload is under way; another one follows it");
+            self.reload_again = true;
+        } else {
+            self.reload(None);
+        }
+    }
+
+    /// Goes on with a reload.
+    pub fn settle_reload(&mut self, now: Instant) {
+        let Some(mut reload) = self.reload.take() else {
+            return;
         };
-        if !changes.needs_restart.is_empty() {
-            let keys = changes.needs_restart.join(", ");
-            tracing::warn!(
-                keys,
-                "these keys differ in the configuration and take effect at the next start"
-            );
-            text = format!("{text}; at the next start: {keys}");
+        let Some(outcome) = self.go_on(&mut reload, now) else {
+            self.reload = Some(reload);
+            return;
+        };
+        self.tell_outcome(reload.client, outcome);
+        if std::mem::take(&mut self.reload_again) && matches!(self.phase, Phase::Running) {
+            self.reload(None);
         }
-        Ok(text)
     }
 
-    /// What a post's next candidate executes.
-    pub fn image_for(&self, _index: usize) -> Rc<Image> {
-        Rc::clone(&self.image)
+    /// Does what can be done now; the outcome, when that was all.
+    fn go_on(&mut self, reload: &mut Reload, now: Instant) -> Option<Result<String, String>> {
+        if self.phase.is_stopping() {
+            return Some(Err("reload ended: the server is stopping".into()));
+        }
+        loop {
+            let Some(step) = reload.step else {
+                let Some(post) = reload.left.pop_front() else {
+                    return self.conclude(reload, now);
+                };
+                reload.step = Some(Step { post, pid: None });
+                continue;
+            };
+            let image = match reload.failure {
+                None => Rc::clone(&reload.image),
+                Some(_) => Rc::clone(&self.image),
+            };
+            let post = &mut self.posts[step.post];
+            if let Some(occupant) = &post.occupant
+                && Rc::ptr_eq(&occupant.image, &image)
+                && occupant.stays()
+            {
+                reload.step = None;
+                if reload.failure.is_none() {
+                    reload.replaced.push(step.post);
+                    reload.proven_at = now + YOUNG;
+                }
+                continue;
+            }
+            match (step.pid, &mut post.candidate, &mut post.occupant) {
+                (None, None, _) => match self.recruit(step.post, &image) {
+                    Ok(pid) => {
+                        reload.step = Some(Step {
+                            pid: Some(pid),
+                            ..step
+                        });
+                    }
+                    Err(why) => self.step_failed(reload, step.post, &why),
+                },
+                // Somebody is on the way there already, after a death.
+                (None, Some(_), _) => return None,
+                (Some(pid), Some(candidate), occupant) if candidate.pid() == pid => {
+                    if let Some(occupant) = occupant
+                        && candidate.ready
+                        && !candidate.is_condemned()
+                        && occupant.stays()
+                    {
+                        occupant.told_to_leave = Some(now);
+                        occupant.watched_from = now;
+                        occupant.channel.queue(ToRole::Leave);
+                    }
+                    return None;
+                }
+                // What was promoted here is not what belongs here, or not any more.
+                (Some(_), ..) => reload.step = Some(Step { pid: None, ..step }),
+            }
+        }
     }
 
-    /// Opens the log files anew, here and in every role.
-    pub fn reopen_logs(&mut self) {
-        logging::reopen();
-        self.tell_everyone(&ToRole::ReopenLog);
+    fn step_failed(&mut self, reload: &mut Reload, post: usize, why: &str) {
+        let name = self.posts[post].name();
+        reload.step = None;
+        if reload.failure.is_some() {
+            tracing::error!(process = name, why, "it could not be put back");
+        } else {
+            reload.fail(format!("{name}: {why}"));
+        }
+    }
+
+    fn conclude(&mut self, reload: &Reload, now: Instant) -> Option<Result<String, String>> {
+        if let Some(why) = &reload.failure {
+            return Some(Err(format!(
+                "reload failed, the processes of before are at work: {why}\n(the configuration was taken over: {})",
+                reload.settings
+            )));
+        }
+        if now < reload.proven_at {
+            return None;
+        }
+        self.image = Rc::clone(&reload.image);
+        Some(Ok(format!(
+            "{}; {} processes replaced by {}",
+            reload.settings,
+            reload.replaced.len(),
+            reload.image.path().display()
+        )))
+    }
+
+    /// A candidate has died.
+    pub fn candidate_lost(&mut self, index: usize, candidate: &Member, why: &str) {
+        let Some(mut reload) = self.reload.take() else {
+            return;
+        };
+        if reload
+            .step
+            .is_some_and(|s| s.post == index && s.pid == Some(candidate.pid()))
+        {
+            let why = format!("the new process ended before it was ready: {why}");
+            self.step_failed(&mut reload, index, &why);
+        }
+        self.reload = Some(reload);
+    }
+
+    /// An occupant has died.
+    pub fn occupant_lost(&mut self, index: usize, occupant: &Member, why: &str, lived: Duration) {
+        let Some(reload) = &mut self.reload else {
+            return;
+        };
+        let is_new = Rc::ptr_eq(&occupant.image, &reload.image);
+        if !is_new || lived >= YOUNG || reload.failure.is_some() {
+            return;
+        }
+        // A post whose occupant is leaving cannot be left as it is: its step is finished first, and then undone.
+        let step = reload.step.take_if(|step| {
+            let post = &self.posts[step.post];
+            post.occupant.as_ref().is_some_and(Member::stays)
+        });
+        if let Some(step) = step
+            && let Some(candidate) = &mut self.posts[step.post].candidate
+            && step.pid == Some(candidate.pid())
+        {
+            candidate.condemn("the reload has failed");
+        }
+        let name = self.posts[index].name();
+        reload.fail(format!(
+            "{name}: the new process died {} ms after it began: {why}",
+            lived.as_millis()
+        ));
+    }
+
+    /// What the next candidate of a post executes, if no reload starts it.
+    pub fn image_for(&self, index: usize) -> Rc<Image> {
+        match &self.reload {
+            Some(reload) if reload.failure.is_none() && reload.replaced.contains(&index) => {
+                Rc::clone(&reload.image)
+            }
+            _ => Rc::clone(&self.image),
+        }
+    }
+
+    fn tell_outcome(&mut self, client: Option<u32>, outcome: Result<String, String>) {
+        match &outcome {
+            Ok(text) => tracing::info!("reload: {text}"),
+            Err(text) => tracing::error!("{text}"),
+        }
+        if let Some(client) = client {
+            self.answer_later(client, &Reply::of(outcome));
+        }
+    }
+
+    /// The longest a reload may take, and go back.
+    fn longest_reload(&self) -> Duration {
+        let standstill = Duration::from_millis(self.config.server.watchdog_ms.into());
+        let posts = u32::try_from(self.posts.len()).unwrap_or(u32::MAX);
+        (READY_TIMEOUT + LEAVE_TIMEOUT + standstill) * 2 * posts + YOUNG
     }
 }

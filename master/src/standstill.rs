@@ -15,6 +15,8 @@ use crate::master::Master;
 pub struct Standstill {
     /// Who died, and has to be accounted for.
     dead: Vec<ProcessId>,
+    /// Who waits for an audit on the control socket.
+    pub audits: Vec<u32>,
     until: Instant,
 }
 
@@ -33,7 +35,8 @@ impl Master<'_> {
         self.stand_still(now).dead.push(dead);
     }
 
-    fn stand_still(&mut self, now: Instant) -> &mut Standstill {
+    /// Asks everyone to stand still, for what the caller notes in the answer.
+    pub fn stand_still(&mut self, now: Instant) -> &mut Standstill {
         for occupant in self.occupants().filter(|o| !o.told_to_pause) {
             occupant.told_to_pause = true;
             occupant.channel.queue(ToRole::Pause);
@@ -41,6 +44,7 @@ impl Master<'_> {
         let patience = Duration::from_millis(self.config.server.watchdog_ms.into());
         self.standstill.get_or_insert_with(|| Standstill {
             dead: Vec::new(),
+            audits: Vec::new(),
             until: now + patience,
         })
     }
@@ -70,10 +74,14 @@ impl Master<'_> {
             return;
         }
         let dead = std::mem::take(&mut standstill.dead);
+        let audits = std::mem::take(&mut standstill.audits);
         self.standstill = None;
         if !dead.is_empty() {
             self.recover(&dead);
             self.table.end_pause();
+        }
+        if !audits.is_empty() {
+            self.audit_for(&audits);
         }
         self.resume(now);
     }

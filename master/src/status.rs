@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use shm_table::Transport;
 
 use crate::master::Master;
+use crate::post::Post;
 
 /// The state of the server at one moment. Names and meanings are kept: programs read this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Status {
     /// `starting`, `running`, `draining`, `ending`.
     pub state: String,
     pub uptime_ms: u64,
+    /// How far a reload is that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
     pub websocket: Vec<SocketAddr>,
     pub tcp: Vec<SocketAddr>,
     /// Name of the shared-memory segment, and its size.
@@ -43,6 +47,12 @@ pub struct Process {
     pub incarnation: u16,
     pub state: String,
     pub heartbeat_age_ms: u64,
+    /// Until the next process is started here: its predecessors died young.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_in_ms: Option<u64>,
+    /// Processes that ended here without having been asked to.
+    #[serde(default)]
+    pub deaths: u32,
     pub sessions: u32,
     /// Since the slot was first used.
     pub counters: BTreeMap<String, u64>,
@@ -76,11 +86,16 @@ impl Status {
             pid: std::process::id(),
             state: master.phase.name().into(),
             uptime_ms: u64::try_from(master.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            reload: master.reload.as_ref().map(|r| r.describe(&master.posts)),
             websocket: addresses(Transport::WebSocket),
             tcp: addresses(Transport::Tcp),
             segment: master.segment.clone(),
             segment_bytes: master.table.capacity().segment_bytes(),
-            processes: stats.processes.into_iter().map(Process::of).collect(),
+            processes: stats
+                .processes
+                .into_iter()
+                .map(|stats| Process::of(stats, &master.posts))
+                .collect(),
             sessions: stats
                 .sessions_by_state
                 .into_iter()
@@ -103,7 +118,8 @@ impl Status {
 }
 
 impl Process {
-    fn of(stats: shm_table::ProcessStats) -> Self {
+    fn of(stats: shm_table::ProcessStats, posts: &[Post]) -> Self {
+        let post = posts.iter().find(|post| post.slot == stats.slot);
         Self {
             slot: stats.slot,
             role: stats.role.name().into(),
@@ -111,6 +127,8 @@ impl Process {
             incarnation: stats.incarnation,
             state: stats.state.name().into(),
             heartbeat_age_ms: stats.heartbeat_age_ms,
+            again_in_ms: stats.again_in_ms,
+            deaths: post.map_or(0, |post| post.deaths),
             sessions: stats.sessions,
             counters: stats
                 .counters
@@ -142,6 +160,9 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
         "Steadfast {version}, node {node}, pid {pid}, {state} for {}",
         duration(status.uptime_ms)
     )?;
+    if let Some(reload) = &status.reload {
+        writeln!(out, "  reload     {reload}")?;
+    }
     for (name, addresses) in [("websocket", &status.websocket), ("tcp", &status.tcp)] {
         for address in addresses {
             writeln!(out, "  {name:<10} {address}")?;
@@ -150,11 +171,12 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
 
     writeln!(
         out,
-        "\n{:<8} {:>4} {:>8} {:>5} {:<9} {:>9} {:>9} {:>12} {:>12} {:>14} {:>14}",
+        "\n{:<8} {:>4} {:>8} {:>5} {:>6} {:<9} {:>9} {:>9} {:>12} {:>12} {:>14} {:>14}",
         "process",
         "slot",
         "pid",
         "start",
+        "deaths",
         "state",
         "alive",
         "sessions",
@@ -164,16 +186,21 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
         "out"
     )?;
     for process in &status.processes {
+        let alive = match process.again_in_ms {
+            Some(ms) => format!("in {ms} ms"),
+            None => format!("{} ms", process.heartbeat_age_ms),
+        };
         let count = |name: &str| process.counters.get(name).copied().unwrap_or(0);
         writeln!(
             out,
-            "{:<8} {:>4} {:>8} {:>5} {:<9} {:>6} ms {:>9} {:>12} {:>12} {:>14} {:>14}",
+            "{:<8} {:>4} {:>8} {:>5} {:>6} {:<9} {:>9} {:>9} {:>12} {:>12} {:>14} {:>14}",
             process.role,
             process.slot,
             process.pid,
             process.incarnation,
+            process.deaths,
             process.state,
-            process.heartbeat_age_ms,
+            alive,
             process.sessions,
             count("messages_in"),
             count("messages_out"),
@@ -237,26 +264,38 @@ mod tests {
 
     #[test]
     fn the_text_names_every_process_and_section() {
+        let process = Process {
+            slot: 4,
+            role: "worker".into(),
+            pid: 78,
+            incarnation: 2,
+            state: "running".into(),
+            heartbeat_age_ms: 12,
+            again_in_ms: None,
+            deaths: 31,
+            sessions: 5,
+            counters: [("messages_in".to_owned(), 99)].into(),
+        };
         let status = Status {
             version: "1.2.3".into(),
             node: "local".into(),
             pid: 77,
             state: "running".into(),
             uptime_ms: 3_723_000,
+            reload: Some("1 of 3 replaced".into()),
             websocket: vec!["[::1]:9501".parse().unwrap()],
             tcp: vec![],
             segment: "steadfast-x".into(),
             segment_bytes: 3 << 20,
-            processes: vec![Process {
-                slot: 4,
-                role: "worker".into(),
-                pid: 78,
-                incarnation: 2,
-                state: "running".into(),
-                heartbeat_age_ms: 12,
-                sessions: 5,
-                counters: [("messages_in".to_owned(), 99)].into(),
-            }],
+            processes: vec![
+                process.clone(),
+                Process {
+                    slot: 5,
+                    state: "waiting".into(),
+                    again_in_ms: Some(1_600),
+                    ..process
+                },
+            ],
             sessions: [("free".to_owned(), 5), ("logged_in".to_owned(), 5)].into(),
             sections: vec![Section {
                 name: "sessions".into(),
@@ -271,7 +310,10 @@ mod tests {
         for part in [
             "pid 77, running for 1 h 2 min",
             "[::1]:9501",
+            "1 of 3 replaced",
             "worker",
+            " 31 running       12 ms",
+            " 31 waiting   in 1600 ms",
             "99",
             "5 logged_in;",
             "50.0%",

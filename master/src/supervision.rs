@@ -67,6 +67,7 @@ impl Master<'_> {
 
     fn bury_candidate(&mut self, index: usize, candidate: &Member, ending: Ending) {
         let now = Instant::now();
+        self.candidate_lost(index, candidate, &candidate.why(ending));
         let post = &mut self.posts[index];
         if !candidate.is_condemned() {
             post.deaths += 1;
@@ -96,7 +97,8 @@ impl Master<'_> {
             return;
         }
         post.deaths += 1;
-        if post.candidate.is_some() {
+        self.occupant_lost(index, occupant, &why, lived);
+        if self.posts[index].candidate.is_some() {
             tracing::error!(
                 slot,
                 role,

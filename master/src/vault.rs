@@ -117,6 +117,14 @@ impl Vault {
         })
     }
 
+    /// Every connection.
+    pub fn seats(&self) -> impl Iterator<Item = Seat> {
+        (0..).zip(&self.entries).filter_map(|(row, entry)| {
+            let generation = entry.as_ref()?.generation;
+            Some(Seat { row, generation })
+        })
+    }
+
     /// Connections of one network.
     pub fn of_network(&self, network: Network) -> u32 {
         self.by_network.get(&network).copied().unwrap_or(0)

@@ -1,0 +1,47 @@
+//! The settings of a running server: read again, whole, and either taken over as far as they may change live, or refused with nothing
+//! changed.
+
+use role::{ToRole, logging};
+
+use crate::limits;
+use crate::master::Master;
+
+impl Master<'_> {
+    /// Reads the configuration again and takes over what may change live; what a person should know about it.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub fn renew_settings(&mut self) -> Result<String, String> {
+        let new = self
+            .source
+            .load()
+            .map_err(|problems| problems.to_string())?;
+        let changes = self.config.changes(&new);
+        let merged = self.config.with_live_changes(&new);
+        limits::raise_descriptors(&merged)?;
+        if !changes.live.is_empty() {
+            self.config = merged;
+            logging::set_level(self.config.server.log_level);
+            self.tell_everyone(&ToRole::Settings(Box::new(self.config.clone())));
+        }
+        let mut text = match changes.live.as_slice() {
+            [] => "no key changed that a running server takes over".to_owned(),
+            keys => format!("changed: {}", keys.join(", ")),
+        };
+        if !changes.needs_restart.is_empty() {
+            let keys = changes.needs_restart.join(", ");
+            tracing::warn!(
+                keys,
+                "these keys differ in the configuration and take effect at the next start"
+            );
+            text = format!("{text}; at the next start: {keys}");
+        }
+        Ok(text)
+    }
+
+    /// Opens the log files anew, here and in every role.
+    pub fn reopen_logs(&mut self) {
+        logging::reopen();
+        self.tell_everyone(&ToRole::ReopenLog);
+    }
+}
