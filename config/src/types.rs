@@ -169,6 +169,8 @@ pub struct Api {
 pub struct Diagnostics {
     /// Whether the WebSocket path `/echo` exists.
     pub echo: bool,
+    /// A worker that handles a message with this text in it dies: to see what a crash costs. Empty = off.
+    pub crash_word: String,
 }
 
 /// `server.log_level`

@@ -24,6 +24,14 @@ use crate::work::Work;
 pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &str) {
     connection.stream.ordinal = connection.stream.ordinal.wrapping_add(1);
     work.hands.count(Counter::MessagesIn, 1);
+    let crash_word = &work.settings.diagnostics.crash_word;
+    if !crash_word.is_empty() && text.contains(crash_word.as_str()) {
+        tracing::error!(
+            row = connection.handle.row,
+            "this message has diagnostics.crash_word in it"
+        );
+        std::process::abort();
+    }
     let parsed = request::parse(text);
     let id = match &parsed {
         Ok(message) => message.id,
@@ -36,6 +44,7 @@ pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &st
         Ok(Message { request, .. }) => choose(work, connection, &request, id),
         Err(refusal) => work.refuse(connection, refusal.code, &refusal.sentence, id),
     }
+    connection.redo = false;
 }
 
 fn choose(

@@ -23,6 +23,9 @@ pub(crate) enum Flag {
     Curt = 32,
     /// Our direction has ended; what still comes is thrown away until the peer ends too.
     Ended = 64,
+    /// The first thing we have to say (`open`, or the answer to a handshake) is in the outbox, and what it answers is
+    /// accounted for.
+    Greeted = 128,
 }
 
 /// A connection of this worker, loaded from its row. What is changed here is published by
@@ -41,6 +44,8 @@ pub(crate) struct Connection {
     pub gone: bool,
     /// A sign of life has come since it was loaded.
     pub alive: bool,
+    /// Its next message may have been handled in part, by a process that died over it.
+    pub redo: bool,
 }
 
 impl Connection {

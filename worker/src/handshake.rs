@@ -3,6 +3,7 @@
 //! Whatever is not an upgrade is answered once and the connection ends.
 
 use protocol::http::{self, Endpoint, Head, Page, Rules, What};
+use protocol::ws::{self, Opcode};
 use shm_table::State;
 
 use crate::connection::{Connection, Flag};
@@ -43,13 +44,28 @@ impl Work<'_> {
                 page: Page::Healthz,
                 head_only,
             } => {
-                let fit = !self.is_stopping();
-                self.respond(connection, |w| page::health(w, fit, head_only));
+                let health = self.health();
+                self.respond(connection, |w| page::health(w, &health, head_only));
             }
             What::Refuse { response, .. } => self.respond(connection, |w| w.write_all(&response)),
         }
         self.commit(connection);
         Step::Again
+    }
+
+    /// Why the server is not fit to take new sessions; nothing if it is.
+    fn health(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_stopping() {
+            reasons.push("stopping".to_owned());
+        }
+        for (slot, role, again_in_ms) in self.table.waiting() {
+            reasons.push(format!(
+                "the {} of slot {slot} died again and again; the next one starts in {again_in_ms} ms",
+                role.name()
+            ));
+        }
+        reasons
     }
 
     /// Answers 503 and ends the connection.
@@ -64,23 +80,45 @@ impl Work<'_> {
         self.respond(connection, |w| w.write_all(&answer));
     }
 
+    /// The answer and what follows it at once are one piece, so that it was queued whole or not at all, whenever this process
+    /// dies: see [`Work::send_raw`].
     fn upgrade(&mut self, connection: &mut Connection, endpoint: Endpoint, response: &[u8]) {
-        if !self.send_raw(connection, |w| w.write_all(response)) {
+        let greeting = match endpoint {
+            Endpoint::Chat => self.greeting(connection),
+            Endpoint::Echo => Vec::new(),
+        };
+        let answered = self.send_raw(connection, |w| {
+            w.write_all(response)?;
+            w.write_all(&greeting)
+        });
+        if !answered {
             self.finish(connection);
             return;
         }
         self.enter(connection, State::Connected);
+        connection.set(Flag::Greeted, true);
         match endpoint {
             Endpoint::Chat => {
                 let deadline = self.clock.after(self.settings.limits.login_timeout_ms);
                 self.hands.set_deadline(connection.handle, deadline);
-                self.greet(connection);
             }
             Endpoint::Echo => {
                 connection.set(Flag::Echo, true);
                 self.sign_of_life(connection);
             }
         }
+    }
+
+    /// `open`, as a frame.
+    fn greeting(&self, connection: &Connection) -> Vec<u8> {
+        let mut body = Vec::new();
+        // Writing to memory does not fail.
+        let _ = self.write_open(connection, &mut body);
+        let mut frame = Vec::with_capacity(body.len() + 4);
+        let header = ws::header(Opcode::Text, body.len());
+        frame.extend(header.bytes.iter().take(header.len.into()));
+        frame.append(&mut body);
+        frame
     }
 
     /// Queues a whole HTTP answer and ends our direction behind it.

@@ -1,17 +1,21 @@
 //! The channel to the master: what it asks for, and what it is told.
 
 use role::{Channel, ChannelError, ToMaster, ToRole, logging};
-use shm_table::HandsSettings;
+use shm_table::{HandsSettings, ReadWindow};
 
 use crate::work::Work;
 
 impl Work<'_> {
     /// Does everything the master has asked for since the last time. Only between turns: the master
     /// may stop the process in here to repair the table.
-    pub fn hear(&mut self, channel: &Channel) -> Result<(), ChannelError> {
+    pub fn hear(
+        &mut self,
+        channel: &Channel,
+        window: &mut ReadWindow<'_>,
+    ) -> Result<(), ChannelError> {
         while let Some(received) = channel.receive()? {
             match received.message {
-                ToRole::Seats(seats) => self.take_seats(seats, received.descriptors),
+                ToRole::Seats(seats) => self.take_seats(seats, received.descriptors, window),
                 ToRole::Settings(settings) => {
                     logging::set_level(settings.server.log_level);
                     self.hands.set_settings(HandsSettings {
@@ -20,9 +24,10 @@ impl Work<'_> {
                     self.settings = *settings;
                 }
                 ToRole::Drain => self.drain(),
+                ToRole::Leave => self.leaving = true,
                 ToRole::ReopenLog => logging::reopen(),
                 // The first message is long past; pauses are served by the channel itself.
-                ToRole::Hello(_) | ToRole::Pause | ToRole::Resume => {}
+                ToRole::Hello(_) | ToRole::Begin | ToRole::Pause | ToRole::Resume => {}
             }
         }
         Ok(())

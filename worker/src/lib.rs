@@ -4,12 +4,13 @@
 //! connection is a descriptor and one byte of hints; where the connection stands in its two byte
 //! streams, what is half received and what is not yet written lie in the table.
 //!
-//! The files follow the life of a message: `run` turns, `seats` takes over connections,
+//! The files follow the life of a message: `run` turns, `seats` takes over connections, `adoption` those of a predecessor,
 //! `reading` moves bytes in, `handshake`, `websocket` and `lines` find messages in them,
 //! `command` has a file per request, `output` moves bytes out, `closing` says goodbye.
 
 #![forbid(unsafe_code)]
 
+mod adoption;
 mod clock;
 mod closing;
 mod command;

@@ -7,9 +7,10 @@ use crate::connection::Connection;
 use crate::work::Work;
 
 impl Work<'_> {
-    /// Takes the orders of a row and carries them out.
+    /// Carries out the orders of a row. Only then are they taken away: should this process die over them, its successor
+    /// finds them, and each may be carried out twice.
     pub fn obey(&mut self, connection: &mut Connection) {
-        let orders = self.hands.take_orders(connection.handle);
+        let orders = self.hands.orders(connection.handle);
         if orders.is_empty() {
             return;
         }
@@ -28,6 +29,7 @@ impl Work<'_> {
         if orders.has(Order::DEADLINE) {
             self.deadline_passed(connection);
         }
+        self.hands.obeyed(connection.handle, orders);
     }
 
     /// A slow consumer: what it has not read it will not get, except the message that is half

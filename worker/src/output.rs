@@ -74,17 +74,25 @@ impl Work<'_> {
         self.answer(connection, |w| reply::error(w, code, sentence, id, None));
     }
 
-    /// Sends `open`, the first message on every connection.
+    /// Sends `open`, the first message on a TCP connection.
     pub fn greet(&mut self, connection: &mut Connection) {
-        let session = self.hands.session_id(connection.handle);
-        let login_timeout_ms = u64::from(self.settings.limits.login_timeout_ms);
-        let heartbeat_ms = u64::from(self.settings.limits.heartbeat_timeout_ms);
-        // The name is copied so that the message can be written while the hands are in use.
-        let node = std::mem::take(&mut self.settings.server.node);
-        self.answer(connection, |w| {
-            reply::open(w, &session, &node, login_timeout_ms, heartbeat_ms)
-        });
-        self.settings.server.node = node;
+        let mut open = Vec::new();
+        // Writing to memory does not fail.
+        let _ = self.write_open(connection, &mut open);
+        self.answer(connection, |w| w.write_all(&open));
+        connection.set(Flag::Greeted, true);
+    }
+
+    /// Writes `open`, the first message on every connection.
+    pub fn write_open(&self, connection: &Connection, w: &mut dyn Write) -> io::Result<()> {
+        let limits = &self.settings.limits;
+        reply::open(
+            w,
+            &self.hands.session_id(connection.handle),
+            &self.settings.server.node,
+            limits.login_timeout_ms.into(),
+            limits.heartbeat_timeout_ms.into(),
+        )
     }
 
     /// Sends a frame of any kind to a WebSocket client.
@@ -104,13 +112,17 @@ impl Work<'_> {
         self.queue(connection, message);
     }
 
-    /// Queues bytes that are no message: an HTTP answer. False without room.
+    /// Queues bytes that are no message: the answer to an HTTP request. There is one on a connection, and nothing before it,
+    /// so one that is queued already is a dead predecessor's, who did not get to say that the request is done with. False without room.
     #[must_use]
     pub fn send_raw(
         &mut self,
         connection: &mut Connection,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> bool {
+        if self.hands.has_output(connection.handle, &connection.stream) {
+            return true;
+        }
         let message = self.hands.compose(Urgency::Answer, write, no_envelope);
         message
             .and_then(|message| self.hands.deliver_closing(message, connection.handle))

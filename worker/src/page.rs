@@ -38,16 +38,15 @@ pub(crate) fn chat(w: &mut dyn Write, head_only: bool) -> io::Result<()> {
     response(w, 200, &headers, CHAT, head_only)
 }
 
-/// Writes the health check: 200 while the server takes new sessions, 503 otherwise.
-pub(crate) fn health(w: &mut dyn Write, fit: bool, head_only: bool) -> io::Result<()> {
+/// Writes the health check: 200 without `reasons`, otherwise 503 with a line for each.
+pub(crate) fn health(w: &mut dyn Write, reasons: &[String], head_only: bool) -> io::Result<()> {
     let headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Cache-Control", "no-store"),
     ];
-    let (status, body) = if fit {
-        (200, "ok\n")
-    } else {
-        (503, "stopping\n")
+    let (status, body) = match reasons {
+        [] => (200, "ok\n".to_owned()),
+        _ => (503, reasons.join("\n") + "\n"),
     };
     response(w, status, &headers, body.as_bytes(), head_only)
 }
@@ -77,7 +76,9 @@ mod tests {
 
     #[test]
     fn health_is_a_status() {
-        assert!(text(|w| health(w, true, false)).starts_with("HTTP/1.1 200 "));
-        assert!(text(|w| health(w, false, false)).starts_with("HTTP/1.1 503 "));
+        assert!(text(|w| health(w, &[], false)).starts_with("HTTP/1.1 200 "));
+        let answer = text(|w| health(w, &["stopping".into(), "tired".into()], false));
+        assert!(answer.starts_with("HTTP/1.1 503 "));
+        assert!(answer.ends_with("stopping\ntired\n"));
     }
 }

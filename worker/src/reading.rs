@@ -59,6 +59,8 @@ impl Cursor {
                 .receive_truncate(&mut connection.stream, assembled);
             connection.stream.consumed -= self.kept as u64;
             self.kept = 0;
+            // From here on the window alone has it; what comes next may be stored where it was.
+            work.commit(connection);
         }
     }
 }
@@ -82,10 +84,19 @@ impl Work<'_> {
             self.catch_up(window, connection);
             return 0;
         }
+        let bytes = self.read_fresh(window, connection);
+        self.hands.reading_done();
+        bytes
+    }
+
+    /// Reads the socket once into the window, and handles what came.
+    fn read_fresh(&mut self, window: &mut ReadWindow<'_>, connection: &mut Connection) -> usize {
+        let row = connection.handle.row;
         let Some(socket) = self.seats.socket(row) else {
             return 0;
         };
-        self.hands.note_reading(connection.handle);
+        let window_at = connection.stream.consumed.wrapping_sub(HEADROOM as u64);
+        self.hands.note_reading(connection.handle, window_at);
         let fresh = &mut window[HEADROOM..HEADROOM + READ_BYTES_MAX];
         let bytes = match crate::socket::read(socket, fresh) {
             Ok(0) => {
@@ -139,7 +150,8 @@ impl Work<'_> {
     fn catch_up(&mut self, window: &mut ReadWindow<'_>, connection: &mut Connection) {
         connection.set(Flag::Behind, false);
         let kept = connection.kept();
-        self.hands.note_reading(connection.handle);
+        let window_at = connection.stream.consumed.wrapping_sub(kept as u64);
+        self.hands.note_reading(connection.handle, window_at);
         self.read_again(connection.handle.row);
         match window.get_mut(..kept) {
             Some(input) => {
@@ -148,6 +160,39 @@ impl Work<'_> {
             }
             None => self.close(connection, CloseCode::INTERNAL, Words::None),
         }
+        self.hands.reading_done();
+    }
+
+    /// Goes on in the input that a predecessor had taken from the socket and not accounted for: its last `lost` bytes, which
+    /// lie in the window, or what it was catching up with.
+    ///
+    /// False: they are not there.
+    pub fn salvage(
+        &mut self,
+        window: &mut ReadWindow<'_>,
+        connection: &mut Connection,
+        lost: u64,
+    ) -> bool {
+        connection.redo = true;
+        if lost == 0 {
+            self.catch_up(window, connection);
+            return true;
+        }
+        let kept = connection.kept();
+        let found = self.hands.window_at(connection.handle).and_then(|at| {
+            let from = usize::try_from(connection.stream.consumed.wrapping_sub(at)).ok()?;
+            let end = from.checked_add(usize::try_from(lost).ok()?)?;
+            window.get_mut(from.checked_sub(kept)?..end)
+        });
+        let Some(input) = found else {
+            return false;
+        };
+        self.hands.count(Counter::Salvaged, 1);
+        if let Some(front) = input.get_mut(..kept) {
+            self.load_kept(connection, front);
+        }
+        self.parse(connection, input, kept);
+        true
     }
 
     /// Copies the kept bytes of the row to the window.
@@ -167,8 +212,8 @@ impl Work<'_> {
     }
 
     /// Handles every message in `input`, of which the first `kept` bytes are in the receive buffer
-    /// too, and keeps the rest.
-    fn parse(&mut self, connection: &mut Connection, input: &mut [u8], kept: usize) {
+    /// too, and keeps the rest. The input itself stays as it is: a successor may have to begin anew.
+    fn parse(&mut self, connection: &mut Connection, input: &[u8], kept: usize) {
         let mut cursor = Cursor { at: 0, kept };
         while cursor.at < input.len() {
             let step = if connection.is_framed() {

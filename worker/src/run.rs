@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use role::{Start, ToMaster};
+use role::{Channel, Start, ToMaster};
 use shm_table::{Counter, HandsSettings, ProcessId, ReadWindow, Table};
 use tokio::runtime::Builder;
 use tracing::info;
@@ -62,6 +62,10 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
     let mut wake = Wake::new(Rc::clone(&poller), Rc::clone(&channel), doorbell)
         .map_err(Error::system("watch the worker's descriptors"))?;
 
+    // All that can be prepared is; a predecessor may still be at work in this slot.
+    channel.send(&ToMaster::Ready)?;
+    channel.await_begin()?;
+
     // Set where messages may have been put aside by a pause in the middle of a turn.
     let paused = Rc::new(Cell::new(false));
     let pause_point = {
@@ -81,8 +85,7 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
         poller,
     );
     work.hands.ready();
-    channel.send(&ToMaster::Ready)?;
-    info!("ready");
+    info!("at work");
 
     let mut events = Vec::new();
     let mut more = false;
@@ -93,9 +96,16 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
     loop {
         work.begin_turn();
         if woken.channel || paused.replace(false) {
-            work.hear(&channel)?;
+            work.hear(&channel, &mut window)?;
         }
-        if woken.sockets || more {
+        if work.leaving {
+            return work.leave(&channel);
+        }
+        work.look_at_window();
+        if (woken.sockets || more) && work.window_in_use {
+            // Whoever was interrupted comes with the next message of the master.
+            more = true;
+        } else if woken.sockets || more {
             events.clear();
             more = work
                 .poller
@@ -112,7 +122,8 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
             info!("drained");
             return Ok(());
         }
-        let busy = more || paused.get() || !work.again.is_empty();
+        let reads = (more || !work.again.is_empty()) && !work.window_in_use;
+        let busy = reads || paused.get();
         let idle = !busy && work.hands.about_to_sleep();
         let next = if idle && !work.congested.is_empty() {
             wake.nap().await
@@ -145,8 +156,28 @@ impl Work<'_> {
         self.hands.count(Counter::Turns, 1);
     }
 
+    /// Another process has been started in this one's place. Between two turns nothing is half done, so all that is left to
+    /// do is to say what is over, and to give back what is in hand.
+    fn leave(&mut self, channel: &Channel) -> Result<(), Error> {
+        self.report(channel)?;
+        self.hands.let_go();
+        channel.send(&ToMaster::Left)?;
+        info!("left");
+        Ok(())
+    }
+
+    /// Looks whether the window is still in use for a connection that is yet to be taken over.
+    fn look_at_window(&mut self) {
+        if self.window_in_use {
+            self.window_in_use = self.hands.interrupted().is_some();
+        }
+    }
+
     /// Reads every socket that is ready, then writes every row that is.
     pub fn turn(&mut self, window: &mut ReadWindow<'_>, events: &mut Vec<Event>) {
+        if self.window_in_use {
+            return self.serve_ready();
+        }
         self.relieve();
         let mut input = Input { window, bytes: 0 };
         for row in std::mem::take(&mut self.again) {

@@ -6,7 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use role::Seat;
-use shm_table::{RowHandle, State, Transport};
+use shm_table::{Claimed, ReadWindow, RowHandle, State, Transport};
 use tracing::debug;
 
 use crate::connection::Connection;
@@ -85,16 +85,21 @@ impl Seats {
 }
 
 impl Work<'_> {
-    /// Takes over what the master handed out. A seat without a descriptor (the kernel drops them
-    /// when the descriptor table is full) is given back at once.
-    pub fn take_seats(&mut self, seats: Vec<Seat>, descriptors: Vec<OwnedFd>) {
+    /// Takes over what the master handed out: new connections, and those of a predecessor. A seat without a descriptor
+    /// (the kernel drops them when the descriptor table is full) is given back at once.
+    pub fn take_seats(
+        &mut self,
+        seats: Vec<Seat>,
+        descriptors: Vec<OwnedFd>,
+        window: &mut ReadWindow<'_>,
+    ) {
         let mut descriptors = descriptors.into_iter();
         for seat in seats {
-            self.take_seat(seat, descriptors.next());
+            self.take_seat(seat, descriptors.next(), window);
         }
     }
 
-    fn take_seat(&mut self, seat: Seat, socket: Option<OwnedFd>) {
+    fn take_seat(&mut self, seat: Seat, socket: Option<OwnedFd>, window: &mut ReadWindow<'_>) {
         let handle = RowHandle {
             row: seat.row,
             generation: seat.generation,
@@ -104,7 +109,7 @@ impl Work<'_> {
             _ => State::Connected,
         };
         let number = socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        if self.hands.take(handle, state, number).is_err() {
+        let Ok(claimed) = self.hands.claim(handle, state, number) else {
             // The row has gone on to another life or another worker; the descriptor is a leftover.
             debug!(
                 row = seat.row,
@@ -112,7 +117,7 @@ impl Work<'_> {
                 "a seat came too late"
             );
             return;
-        }
+        };
         let Some(socket) = socket else {
             debug!(row = seat.row, "a seat came without its descriptor");
             self.give_up(handle);
@@ -128,8 +133,10 @@ impl Work<'_> {
             self.finish(&mut connection);
             return;
         }
-        if connection.transport == Transport::Tcp {
-            self.greet(&mut connection);
+        match claimed {
+            Claimed::New if connection.transport == Transport::Tcp => self.greet(&mut connection),
+            Claimed::New => {}
+            Claimed::Adopted => self.adopt(&mut connection, window),
         }
         if self.draining {
             self.send_away(&mut connection);

@@ -7,26 +7,33 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
+use shm_table::kill_point;
 
 /// Reads what there is, up to the length of `into`; 0 is the end of the stream.
 pub(crate) fn read(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
-    Ok(recv(socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT)?)
+    let bytes = recv(socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT)?;
+    kill_point::called();
+    Ok(bytes)
 }
 
 /// Writes the parts in order, as many bytes as the kernel takes.
 pub(crate) fn write(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    Ok(sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?)
+    let bytes = sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?;
+    kill_point::called();
+    Ok(bytes)
 }
 
 /// Ends our direction: the peer reads what is under way and then the end of the stream.
 pub(crate) fn end_writing(socket: &OwnedFd) {
     // Fails only on a connection that is over already.
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+    kill_point::called();
 }
 
 /// Ends both directions. Closing our descriptor alone would not: the master has a duplicate.
 pub(crate) fn end(socket: &OwnedFd) {
     // As above.
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+    kill_point::called();
 }

@@ -9,23 +9,38 @@ use crate::closing::Words;
 use crate::command;
 use crate::connection::{Connection, Flag};
 use crate::reading::{Cursor, Step};
-use crate::work::Work;
+use crate::work::{SPARE_BYTES_MAX, Work};
 
 impl Work<'_> {
     /// Takes one event of the frame decoder from the input and acts on it.
     pub fn next_frame(
         &mut self,
         connection: &mut Connection,
-        input: &mut [u8],
+        input: &[u8],
         cursor: &mut Cursor,
     ) -> Step {
-        let Some(rest) = input.get_mut(cursor.at..) else {
+        let mut unmasked = std::mem::take(&mut self.spare.unmasked);
+        let step = self.next_event(connection, input, cursor, &mut unmasked);
+        if unmasked.capacity() <= SPARE_BYTES_MAX {
+            self.spare.unmasked = unmasked;
+        }
+        step
+    }
+
+    fn next_event(
+        &mut self,
+        connection: &mut Connection,
+        input: &[u8],
+        cursor: &mut Cursor,
+        unmasked: &mut Vec<u8>,
+    ) -> Step {
+        let Some(rest) = input.get(cursor.at..) else {
             return Step::NeedMore;
         };
         let message_bytes_max = self.settings.limits.message_bytes as usize;
         let mut decoder = connection.decoder();
         let before = connection.assembled();
-        let (used, event) = decoder.next(rest, message_bytes_max);
+        let (used, event) = decoder.next(rest, message_bytes_max, unmasked);
         if used > 0 {
             cursor.advance(self, connection, used);
         }
@@ -75,13 +90,7 @@ impl Work<'_> {
     }
 
     /// The end of a message of which `before` bytes are in the receive buffer.
-    fn last_piece(
-        &mut self,
-        connection: &mut Connection,
-        kind: Kind,
-        payload: &mut [u8],
-        before: u32,
-    ) {
+    fn last_piece(&mut self, connection: &mut Connection, kind: Kind, payload: &[u8], before: u32) {
         if before == 0 || connection.state == State::Closing {
             self.framed_message(connection, kind, payload);
             return;

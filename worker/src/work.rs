@@ -30,6 +30,10 @@ pub(crate) struct Work<'t> {
     pub congested: Vec<u32>,
     /// The server ends: newcomers are sent away.
     pub draining: bool,
+    /// Another process takes this one's place.
+    pub leaving: bool,
+    /// The input of a connection that is yet to be taken over may lie in the read window: nothing may be read before.
+    pub window_in_use: bool,
     pub spare: Spare,
 }
 
@@ -39,6 +43,8 @@ pub(crate) struct Work<'t> {
 pub(crate) struct Spare {
     /// A message put together from pieces, or kept input on its way to the read window.
     pub bytes: Vec<u8>,
+    /// The unmasked payload of a frame.
+    pub unmasked: Vec<u8>,
     /// Recipients of a message.
     pub handles: Vec<RowHandle>,
 }
@@ -50,6 +56,7 @@ impl<'t> Work<'t> {
     pub fn new(table: &'t Table, hands: Hands<'t>, settings: Config, poller: Rc<Poller>) -> Self {
         Work {
             table,
+            window_in_use: hands.interrupted().is_some(),
             hands,
             settings,
             seats: Seats::default(),
@@ -59,6 +66,7 @@ impl<'t> Work<'t> {
             again: Vec::new(),
             congested: Vec::new(),
             draining: false,
+            leaving: false,
             spare: Spare::default(),
         }
     }
@@ -74,6 +82,7 @@ impl<'t> Work<'t> {
             stream: self.hands.stream(handle)?,
             gone: false,
             alive: false,
+            redo: false,
         })
     }
 

@@ -1,9 +1,7 @@
 //! `join` and `leave`.
 
-use std::io::{self, Write};
-
 use protocol::code::ErrorCode;
-use serde::Serialize;
+use protocol::reply;
 use shm_table::{GroupLimits, JoinRefused, LeaveRefused};
 
 use crate::connection::Connection;
@@ -20,7 +18,9 @@ pub(super) fn join(
     };
     let refused = match work.hands.join(connection.handle, group, limits) {
         Ok(_) => {
-            work.answer(connection, |w| notice(w, "join", group, "joined"));
+            work.answer(connection, |w| {
+                reply::group_notice(w, "join", group, "joined")
+            });
             return;
         }
         Err(JoinRefused::Groups) => "the server has as many groups as it can hold",
@@ -37,8 +37,15 @@ pub(super) fn leave(
     group: &str,
     id: Option<&str>,
 ) {
-    match work.hands.leave(connection.handle, group) {
-        Ok(()) => work.answer(connection, |w| notice(w, "leave", group, "left")),
+    let left = match work.hands.leave(connection.handle, group) {
+        // It took place before the answer was on its way.
+        Err(LeaveRefused::UnknownGroup | LeaveRefused::NotAMember) if connection.redo => Ok(()),
+        result => result,
+    };
+    match left {
+        Ok(()) => work.answer(connection, |w| {
+            reply::group_notice(w, "leave", group, "left")
+        }),
         Err(LeaveRefused::UnknownGroup) => {
             work.refuse(
                 connection,
@@ -56,23 +63,4 @@ pub(super) fn leave(
             );
         }
     }
-}
-
-/// The answer to both requests: a system event that names the group.
-#[derive(Serialize)]
-struct Notice<'a> {
-    r#type: &'a str,
-    event: &'a str,
-    group: &'a str,
-    content: &'a str,
-}
-
-fn notice(w: &mut dyn Write, event: &str, group: &str, sentence: &str) -> io::Result<()> {
-    let notice = Notice {
-        r#type: "system",
-        event,
-        group,
-        content: sentence,
-    };
-    Ok(serde_json::to_writer(w, &notice)?)
 }

@@ -16,7 +16,8 @@ pub(super) fn login(
     login: &Login<'_>,
     id: Option<&str>,
 ) {
-    if connection.state != State::Connected || connection.has(Flag::Echo) {
+    let again = connection.redo && connection.state == State::LoggedIn;
+    if connection.state != State::Connected && !again || connection.has(Flag::Echo) {
         let sentence = "this connection is logged in already";
         work.refuse(connection, ErrorCode::AlreadyLoggedIn, sentence, id);
         return;
@@ -40,16 +41,18 @@ pub(super) fn login(
             return;
         }
     };
-    let result = work.hands.login(
-        connection.handle,
-        &shm_table::Login {
-            user,
-            device_id: login.device_id.as_deref().unwrap_or_default(),
-            device_model: login.device_model.as_deref().unwrap_or_default(),
-            policy: policy(work.settings.limits.same_user),
-            sessions_per_user: work.settings.limits.sessions_per_user,
-        },
-    );
+    let login = shm_table::Login {
+        user,
+        device_id: login.device_id.as_deref().unwrap_or_default(),
+        device_model: login.device_model.as_deref().unwrap_or_default(),
+        policy: policy(work.settings.limits.same_user),
+        sessions_per_user: work.settings.limits.sessions_per_user,
+    };
+    let result = if again {
+        work.hands.login_again(connection.handle, &login)
+    } else {
+        work.hands.login(connection.handle, &login)
+    };
     let refused = match result {
         Ok(_) => {
             connection.state = State::LoggedIn;

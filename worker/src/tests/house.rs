@@ -1,15 +1,17 @@
 //! Two workers, their table, the master's part played by the test, and clients.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use config::Config;
 use role::Seat;
 use shm_table::{
-    Capacity, FIRST_WORKER, HandsSettings, Newcomer, ReadWindow, Role, RowHandle, Seats, Table,
-    Transport,
+    Capacity, FIRST_WORKER, HandsSettings, Newcomer, ProcessId, ReadWindow, Role, RowHandle, Seats,
+    Table, Transport,
 };
 
 use crate::poller::Poller;
@@ -22,6 +24,10 @@ pub struct House<'t> {
     pub table: &'t Table,
     pub seats: Seats<'t>,
     pub works: Vec<Work<'t>>,
+    /// Duplicates of the TCP connections' descriptors.
+    vault: Vec<(RowHandle, OwnedFd)>,
+    settings: Config,
+    /// Both workers use the first one's: a successor must take over before anyone reads.
     window: ReadWindow<'t>,
 }
 
@@ -43,17 +49,13 @@ pub fn table_with_arena(sessions: u32, arena_bytes: u64) -> Table {
 
 impl<'t> House<'t> {
     pub fn new(table: &'t Table, settings: &Config) -> Self {
-        let mut works = Vec::new();
-        for number in 0..WORKERS as u8 {
-            let me = table.start_process(FIRST_WORKER + number, Role::Worker);
-            let limits = HandsSettings {
-                outbox_bytes: settings.limits.outbox_bytes,
-            };
-            let hands = table.hands(me, limits, Box::new(|| {}));
-            let poller = Rc::new(Poller::new().unwrap());
-            works.push(Work::new(table, hands, settings.clone(), poller));
-        }
-        let me = shm_table::ProcessId {
+        let works = (0..WORKERS as u8)
+            .map(|number| {
+                let me = table.start_process(FIRST_WORKER + number, Role::Worker);
+                work(table, me, settings)
+            })
+            .collect();
+        let me = ProcessId {
             slot: FIRST_WORKER,
             incarnation: 1,
         };
@@ -62,36 +64,148 @@ impl<'t> House<'t> {
             table,
             seats: Seats::new(table),
             works,
+            vault: Vec::new(),
+            settings: settings.clone(),
             window,
+        }
+    }
+
+    /// The worker is dead: the table is put in order, and a successor takes over what it had, as the master would arrange it.
+    pub fn replace(&mut self, worker: usize) {
+        let slot = FIRST_WORKER + worker as u8;
+        let dead = ProcessId {
+            slot,
+            incarnation: self.incarnation(worker),
+        };
+        self.table.request_pause();
+        let recovered = self.table.recover(&mut self.seats, &[dead]);
+        self.table.end_pause();
+        for row in recovered.rows {
+            assert!(self.seats.free(row));
+            self.vault.retain(|(kept, _)| *kept != row);
+        }
+        self.succeed(slot);
+    }
+
+    /// The worker makes place for a successor, as at a reload.
+    pub fn relieve(&mut self, worker: usize) {
+        self.reap(worker);
+        self.works[worker].hands.let_go();
+        self.table.process_ended(ProcessId {
+            slot: FIRST_WORKER + worker as u8,
+            incarnation: self.incarnation(worker),
+        });
+        self.succeed(FIRST_WORKER + worker as u8);
+    }
+
+    fn succeed(&mut self, slot: u8) {
+        assert_eq!(self.table.audit(), Vec::<String>::new());
+        let interrupted = self.table.interrupted(slot);
+        let me = self.table.start_process(slot, Role::Worker);
+        let successor = &mut self.works[usize::from(slot - FIRST_WORKER)];
+        *successor = work(self.table, me, &self.settings);
+        let mut kept: Vec<_> = self.vault.iter().collect();
+        kept.sort_by_key(|(row, _)| Some(*row) != interrupted);
+        for (row, descriptor) in kept {
+            let seat = Seat {
+                row: row.row,
+                generation: row.generation,
+            };
+            let descriptors = vec![descriptor.try_clone().unwrap()];
+            // Those of the other worker are refused.
+            successor.take_seats(vec![seat], descriptors, &mut self.window);
+        }
+    }
+
+    /// What the kernel has counted is what the rows account for, of every connection that was made over TCP.
+    pub fn assert_exact(&self) {
+        for account in self.table.accounts() {
+            let kept = self.vault.iter().find(|(row, _)| *row == account.handle);
+            if let Some((_, descriptor)) = kept {
+                let counts = sys::tcp::counts(std::os::fd::AsFd::as_fd(descriptor)).unwrap();
+                assert_eq!(
+                    (account.consumed, account.written),
+                    (counts.consumed, counts.written),
+                    "{account:?}"
+                );
+            }
+        }
+    }
+
+    /// Takes the reports of a worker, as the master would.
+    fn reap(&mut self, worker: usize) {
+        for seat in self.works[worker].finished.drain(..) {
+            let handle = RowHandle {
+                row: seat.row,
+                generation: seat.generation,
+            };
+            assert!(self.seats.free(handle), "{handle:?} was not done");
+            self.vault.retain(|(kept, _)| *kept != handle);
         }
     }
 
     /// Connects a client to a worker, as the master would.
     pub fn connect(&mut self, worker: usize, transport: Transport) -> Client {
         let (client, server) = UnixStream::pair().unwrap();
-        client.set_nonblocking(true).unwrap();
-        let process = shm_table::ProcessId {
-            slot: FIRST_WORKER + worker as u8,
-            incarnation: self.incarnation(worker),
-        };
-        let who = Newcomer {
-            transport,
-            peer: "127.0.0.1:1".parse().unwrap(),
-            worker: process,
-            deadline_ms: self.table.now_ms() + 1000,
-        };
-        let handle = self.seats.seat(&who).expect("the table is full");
+        let (handle, client) = self.seat(worker, transport, client.into());
+        self.hand_over(worker, handle, server.into());
+        client
+    }
+
+    /// The same over the network, where the kernel counts. The worker has yet to be given the seat: see `hand_over`.
+    pub fn dial(&mut self, worker: usize, transport: Transport) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nodelay(true).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nodelay(true).unwrap();
+        let (handle, client) = self.seat(worker, transport, client.into());
+        self.vault.push((handle, server.into()));
+        client
+    }
+
+    /// Gives a worker the seat of a connection that was dialled.
+    pub fn hand_over_dialled(&mut self, worker: usize, handle: RowHandle) {
+        let (_, descriptor) = self.vault.iter().find(|(row, _)| *row == handle).unwrap();
+        let descriptor = descriptor.try_clone().unwrap();
+        self.hand_over(worker, handle, descriptor);
+    }
+
+    fn hand_over(&mut self, worker: usize, handle: RowHandle, descriptor: OwnedFd) {
         let seat = Seat {
             row: handle.row,
             generation: handle.generation,
         };
-        self.works[worker].take_seats(vec![seat], vec![OwnedFd::from(server)]);
-        Client {
-            socket: client,
+        self.works[worker].take_seats(vec![seat], vec![descriptor], &mut self.window);
+    }
+
+    fn seat(
+        &mut self,
+        worker: usize,
+        transport: Transport,
+        client: OwnedFd,
+    ) -> (RowHandle, Client) {
+        let flags = nix::fcntl::OFlag::O_NONBLOCK;
+        nix::fcntl::fcntl(&client, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+        let who = Newcomer {
+            transport,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            worker: ProcessId {
+                slot: FIRST_WORKER + worker as u8,
+                incarnation: self.incarnation(worker),
+            },
+            deadline_ms: self.table.now_ms() + 1000,
+            consumed_at_accept: 0,
+            written_at_accept: 0,
+        };
+        let handle = self.seats.seat(&who).expect("the table is full");
+        let client = Client {
+            socket: client.into(),
             handle,
             input: Vec::new(),
             ended: false,
-        }
+        };
+        (handle, client)
     }
 
     fn incarnation(&self, worker: usize) -> u16 {
@@ -128,13 +242,9 @@ impl<'t> House<'t> {
                 }
                 work.hands.awake();
                 work.turn(&mut self.window, &mut events);
-                for seat in work.finished.drain(..) {
-                    let handle = RowHandle {
-                        row: seat.row,
-                        generation: seat.generation,
-                    };
-                    assert!(self.seats.free(handle), "{handle:?} was not done");
-                }
+            }
+            for worker in 0..WORKERS {
+                self.reap(worker);
             }
         }
     }
@@ -167,9 +277,23 @@ impl<'t> House<'t> {
     }
 }
 
+fn work<'t>(table: &'t Table, me: ProcessId, settings: &Config) -> Work<'t> {
+    let limits = HandsSettings {
+        outbox_bytes: settings.limits.outbox_bytes,
+    };
+    let hands = table.hands(me, limits, Box::new(|| {}));
+    hands.ready();
+    Work::new(
+        table,
+        hands,
+        settings.clone(),
+        Rc::new(Poller::new().unwrap()),
+    )
+}
+
 /// The other end of a connection.
 pub struct Client {
-    socket: UnixStream,
+    socket: File,
     pub handle: RowHandle,
     input: Vec<u8>,
     pub ended: bool,
@@ -252,7 +376,8 @@ impl Client {
 
     /// Ends the client's direction.
     pub fn end(&self) {
-        self.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let end = nix::sys::socket::Shutdown::Write;
+        nix::sys::socket::shutdown(self.socket.as_raw_fd(), end).unwrap();
     }
 
     /// True once the server has ended its direction.

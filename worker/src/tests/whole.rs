@@ -55,6 +55,7 @@ impl Worker {
             buffer: Default::default(),
         };
         assert_eq!(worker.hear(), ToMaster::Ready);
+        worker.say(ToRole::Begin);
         worker
     }
 
@@ -92,6 +93,8 @@ impl Worker {
             peer,
             worker: self.me,
             deadline_ms: table.now_ms() + 60_000,
+            consumed_at_accept: 0,
+            written_at_accept: 0,
         };
         let handle = seats.seat(&who).unwrap();
         self.channel.queue_seat(Seat {

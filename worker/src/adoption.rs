@@ -1,0 +1,194 @@
+//! Adoption: a connection goes on with this process where the last one stopped, at whatever instruction that was.
+//!
+//! The row says how far its byte streams were accounted for, the kernel how far they really went. Between the two lies at
+//! most one read and one write:
+//!
+//! - bytes written and not accounted for are skipped;
+//! - bytes read and not accounted for are still in the read window, which belongs to the slot and not to the process; they
+//!   are parsed from there, by the code that parses every read. The message that was being handled is handled
+//!   once more, with the same ordinal and so with the same id.
+//!
+//! A few steps of a connection's life change its row's state before the stream is committed. Where the two disagree, the
+//! state is set so that doing the step again gives what doing it once would have.
+//!
+//! The same happens after a crash, a reload and an upgrade; after the last two there is nothing to skip and nothing to parse.
+
+use std::os::fd::AsFd;
+
+use protocol::code::CloseCode;
+use shm_table::{Counter, ReadWindow, State, Transport};
+
+use crate::closing::Words;
+use crate::connection::{Connection, Flag};
+use crate::work::Work;
+
+/// Most bytes of a poisonous input that are logged.
+const LOGGED_BYTES_MAX: usize = 1024;
+
+impl Work<'_> {
+    /// Takes over a connection whose row is this process's now and whose socket is watched.
+    pub fn adopt(&mut self, connection: &mut Connection, window: &mut ReadWindow<'_>) {
+        let row = connection.handle.row;
+        let Some(socket) = self.seats.socket(row) else {
+            return;
+        };
+        let counts = match sys::tcp::counts(socket.as_fd()) {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::error!(row, %error, "a connection's counts cannot be read, so it ends");
+                return self.finish(connection);
+            }
+        };
+        let has_room = connection.has(Flag::Ended)
+            || self.hands.reconcile_written(
+                connection.handle,
+                &mut connection.stream,
+                counts.written,
+            );
+        if !has_room {
+            // A last word past the outbox (see `abandon`) was all that remained to be said.
+            return self.finish(connection);
+        }
+        self.repair(connection);
+        if !connection.gone {
+            self.go_on_reading(connection, window, counts.consumed);
+        }
+        if !connection.gone {
+            self.go_on_writing(connection);
+        }
+        // Whether its input was found in the window or not: the window is free from here on.
+        if self.hands.window_at(connection.handle).is_some() {
+            self.hands.reading_done();
+        }
+    }
+
+    /// Makes state and stream agree.
+    fn repair(&mut self, connection: &mut Connection) {
+        match (connection.state, connection.transport) {
+            (State::Connected, Transport::WebSocket) if !connection.has(Flag::Greeted) => {
+                // The request is not accounted for, so it will be parsed again; its answer is not queued twice.
+                self.enter(connection, State::Handshake);
+            }
+            (State::Connected, Transport::Tcp) if !connection.has(Flag::Greeted) => {
+                if self.hands.has_output(connection.handle, &connection.stream) {
+                    connection.set(Flag::Greeted, true);
+                } else {
+                    self.greet(connection);
+                }
+                self.commit(connection);
+            }
+            (State::Closing, _) if !connection.has(Flag::Farewell) => {
+                // Its last words are queued. What it was that they answered is not known any more, nor needed.
+                connection.set(Flag::Farewell, true);
+                connection.set(Flag::Curt, true);
+                connection.set(Flag::Paused, false);
+                self.hands.receive_truncate(&mut connection.stream, 0);
+                let deadline = self.clock.after(self.settings.limits.drain_timeout_ms);
+                self.hands.set_deadline(connection.handle, deadline);
+                self.commit(connection);
+            }
+            _ => {}
+        }
+    }
+
+    /// Parses what the predecessor had read and not accounted for, and sees to it that what it meant to read is read.
+    fn go_on_reading(
+        &mut self,
+        connection: &mut Connection,
+        window: &mut ReadWindow<'_>,
+        consumed: u64,
+    ) {
+        let row = connection.handle.row;
+        let Some(lost) = consumed.checked_sub(connection.stream.consumed) else {
+            tracing::error!(
+                row,
+                consumed,
+                recorded = connection.stream.consumed,
+                "a connection has read less than it accounts for"
+            );
+            return self.close_curtly(connection, CloseCode::INTERNAL, Words::None);
+        };
+        if lost > 0 && connection.state == State::Closing && connection.has(Flag::Curt) {
+            connection.stream.consumed = consumed;
+            self.commit(connection);
+        } else {
+            let interrupted = self.hands.window_at(connection.handle).is_some();
+            let behind = connection.has(Flag::Behind) && interrupted;
+            if lost > 0 || behind {
+                self.go_on_handling(connection, window, lost);
+            }
+        }
+        if connection.gone {
+            return;
+        }
+        if connection.has(Flag::Paused) {
+            self.resume(connection);
+        } else if connection.has(Flag::Behind) {
+            self.read_again(row);
+        }
+    }
+
+    /// Handles the message again that was being handled, unless it was at the crash before as well.
+    fn go_on_handling(
+        &mut self,
+        connection: &mut Connection,
+        window: &mut ReadWindow<'_>,
+        lost: u64,
+    ) {
+        let row = connection.handle.row;
+        let from = connection.stream.consumed;
+        if self.hands.suspect(connection.handle, from) {
+            self.log_poison(connection, window, lost);
+            self.hands.count(Counter::Poisoned, 1);
+            connection.stream.consumed = from.wrapping_add(lost);
+            connection.set(Flag::Behind, false);
+            self.close_curtly(connection, CloseCode::INTERNAL, Words::None);
+            return;
+        }
+        if !self.salvage(window, connection, lost) {
+            tracing::error!(
+                row,
+                lost,
+                "input that a dead process had read is not in its window"
+            );
+            self.close_curtly(connection, CloseCode::INTERNAL, Words::None);
+        }
+    }
+
+    fn log_poison(&self, connection: &Connection, window: &ReadWindow<'_>, lost: u64) {
+        let handle = connection.handle;
+        let mut input = Vec::new();
+        self.hands.receive_read(&connection.stream, 0, &mut input);
+        let place = self.hands.window_at(handle).and_then(|at| {
+            let from = usize::try_from(connection.stream.consumed.wrapping_sub(at)).ok()?;
+            let end = from.checked_add(usize::try_from(lost).ok()?)?;
+            window.get(from..end)
+        });
+        input.extend_from_slice(place.unwrap_or_default());
+        let shown = input.get(..LOGGED_BYTES_MAX).unwrap_or(&input);
+        tracing::error!(
+            row = handle.row,
+            session = &*self.hands.session_id(handle),
+            user = self.hands.user_name(handle).as_deref().unwrap_or_default(),
+            peer = ?self.hands.peer(handle),
+            bytes = input.len(),
+            input = %shown.escape_ascii(),
+            "poison: this input was being handled at two crashes running, so its session is closed"
+        );
+    }
+
+    /// Sees to it that what is queued is written, and that a close goes on.
+    fn go_on_writing(&mut self, connection: &mut Connection) {
+        self.hands.set_blocked(connection.handle, false);
+        if connection.has(Flag::Ended) {
+            // The predecessor may have died before it could.
+            if let Some(socket) = self.seats.socket(connection.handle.row) {
+                crate::socket::end_writing(socket);
+            }
+        }
+        self.obey(connection);
+        if !connection.gone {
+            self.flush(connection);
+        }
+    }
+}
