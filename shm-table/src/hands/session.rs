@@ -175,6 +175,34 @@ impl<'t> Hands<'t> {
         Err(LoginRefused::Full)
     }
 
+    /// Finishes a login on an own row that a predecessor may have left half done: the row is logged in as this user, and whom it
+    /// replaces may not have been told.
+    pub fn login_again(
+        &mut self,
+        handle: RowHandle,
+        login: &Login<'_>,
+    ) -> Result<LoggedIn, LoginRefused> {
+        if self.user_name(handle).as_deref() != Some(login.user) {
+            return Err(LoginRefused::NotConnected);
+        }
+        let hash = self.view.hash(login.user);
+        let _stripe = self.lock(&self.view.user_locks[Users::stripe(hash)]);
+        let mut replaced = Vec::new();
+        // One that is itself replaced has been followed by a newer login.
+        if !self.orders(handle).has(Order::REPLACED)
+            && let Some(user) = self.users().find(login.user, hash)
+        {
+            replaced = self.replaced_by(user, login);
+            replaced.retain(|older| *older != handle);
+        }
+        for &older in &replaced {
+            self.order(older, Order::REPLACED);
+        }
+        Ok(LoggedIn {
+            replaced: replaced.len() as u32,
+        })
+    }
+
     /// The sessions that a login takes the place of. Under the stripe's lock.
     fn replaced_by(&self, user: Link, login: &Login<'_>) -> Vec<RowHandle> {
         let mut older = Vec::new();
