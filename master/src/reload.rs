@@ -216,7 +216,7 @@ impl Master<'_> {
     fn conclude(&mut self, reload: &Reload, now: Instant) -> Option<Result<String, String>> {
         if let Some(why) = &reload.failure {
             return Some(Err(format!(
-                "reload failed, the processes of before are at work: {why}\n(the configuration was taken over: {})",
+                "reload failed, the processes of before are at work: {why}; the configuration was taken over: {}",
                 reload.settings
             )));
         }
@@ -247,14 +247,20 @@ impl Master<'_> {
         self.reload = Some(reload);
     }
 
-    /// An occupant has died.
-    pub fn occupant_lost(&mut self, index: usize, occupant: &Member, why: &str, lived: Duration) {
+    /// An occupant has died. True: the reload has failed with it, and puts one of the executable of before in its place.
+    pub fn occupant_lost(
+        &mut self,
+        index: usize,
+        occupant: &Member,
+        why: &str,
+        lived: Duration,
+    ) -> bool {
         let Some(reload) = &mut self.reload else {
-            return;
+            return false;
         };
         let is_new = Rc::ptr_eq(&occupant.image, &reload.image);
         if !is_new || lived >= YOUNG || reload.failure.is_some() {
-            return;
+            return false;
         }
         // A post whose occupant is leaving cannot be left as it is: its step is finished first, and then undone.
         let step = reload.step.take_if(|step| {
@@ -272,6 +278,7 @@ impl Master<'_> {
             "{name}: the new process died {} ms after it began: {why}",
             lived.as_millis()
         ));
+        true
     }
 
     /// What the next candidate of a post executes, if no reload starts it.

@@ -97,28 +97,28 @@ impl Master<'_> {
             return;
         }
         post.deaths += 1;
-        self.occupant_lost(index, occupant, &why, lived);
-        if self.posts[index].candidate.is_some() {
-            tracing::error!(
-                slot,
-                role,
-                pid,
-                why,
-                ?lived,
-                "a process died; its successor is there already"
-            );
+        let goes_back = self.occupant_lost(index, occupant, &why, lived);
+        let succession = if goes_back {
+            self.posts[index].again_at = Some(now);
+            "by the executable of before".to_owned()
+        } else if self.posts[index].candidate.is_some() {
+            "by one that is there already".to_owned()
         } else if self.is_wanted(index) {
             let pause = self.plan(index, now, lived, cannot_work(ending));
-            tracing::error!(slot, role, pid, why, ?lived, again_in = ?pause, "a process died");
+            format!("in {} ms", pause.as_millis())
         } else {
-            tracing::error!(
-                slot,
-                role,
-                pid,
-                why,
-                "a process died while the server was stopping"
-            );
-        }
+            "by nobody".to_owned()
+        };
+        tracing::error!(
+            slot,
+            role,
+            pid,
+            why,
+            lived_ms = lived.as_millis(),
+            connections,
+            succession,
+            "a process died"
+        );
         self.begin_recovery(occupant.id, now);
     }
 
