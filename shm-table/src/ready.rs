@@ -32,6 +32,13 @@ impl Ready<'_> {
         true
     }
 
+    /// Marks a row whether it is marked or not: whoever marked it may have died before the word above said so.
+    pub fn mark_anew(&self, row: u32) {
+        let (word, bit) = (row as usize / 64, 1 << (row % 64));
+        self.rows[word].or(bit);
+        self.summary[word / 64].or(1 << (word % 64));
+    }
+
     /// True if a row may be marked.
     pub fn any(&self) -> bool {
         self.summary.iter().any(|word| word.get() != 0)

@@ -336,8 +336,11 @@ fn sweep_pool<T: Item>(
 /// A dead process may have been about to mark a row; a row too many costs a look.
 fn mark_all_ready(view: &View<'_>) {
     for (index, row) in view.rows.iter().enumerate() {
-        if in_use(row.state().state) {
-            view.mark_ready(index as u32);
+        let word = row.state();
+        if in_use(word.state)
+            && let Some(ready) = view.ready(word.owner.slot)
+        {
+            ready.mark_anew(index as u32);
         }
     }
 }

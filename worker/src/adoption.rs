@@ -60,6 +60,7 @@ impl Work<'_> {
         if self.hands.window_at(connection.handle).is_some() {
             self.hands.reading_done();
         }
+        self.look_at_window();
     }
 
     /// Makes state and stream agree.

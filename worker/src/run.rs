@@ -167,7 +167,7 @@ impl Work<'_> {
     }
 
     /// Looks whether the window is still in use for a connection that is yet to be taken over.
-    fn look_at_window(&mut self) {
+    pub fn look_at_window(&mut self) {
         if self.window_in_use {
             self.window_in_use = self.hands.interrupted().is_some();
         }

@@ -3,6 +3,8 @@
 mod closing;
 mod frames;
 mod house;
+#[cfg(feature = "kill-points")]
+mod kill;
 mod limits;
 mod messages;
 mod random;

@@ -123,10 +123,12 @@ impl<'t> House<'t> {
             let kept = self.vault.iter().find(|(row, _)| *row == account.handle);
             if let Some((_, descriptor)) = kept {
                 let counts = sys::tcp::counts(std::os::fd::AsFd::as_fd(descriptor)).unwrap();
-                assert_eq!(
-                    (account.consumed, account.written),
-                    (counts.consumed, counts.written),
-                    "{account:?}"
+                assert_eq!(account.consumed, counts.consumed, "{account:?}");
+                // Our end of a connection that is over may be counted as a byte.
+                let end = u64::from(account.state == shm_table::State::Closing);
+                assert!(
+                    (account.written..=account.written + end).contains(&counts.written),
+                    "{account:?}, but {counts:?}"
                 );
             }
         }
@@ -377,7 +379,8 @@ impl Client {
     /// Ends the client's direction.
     pub fn end(&self) {
         let end = nix::sys::socket::Shutdown::Write;
-        nix::sys::socket::shutdown(self.socket.as_raw_fd(), end).unwrap();
+        // One that the server has ended already is not connected.
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), end);
     }
 
     /// True once the server has ended its direction.
