@@ -126,7 +126,7 @@ impl Work<'_> {
         let kept = connection.kept();
         let start = HEADROOM.saturating_sub(kept);
         self.load_kept(connection, &mut window[start..HEADROOM]);
-        self.parse(connection, &mut window[start..HEADROOM + bytes], kept);
+        self.parse(connection, &window[start..HEADROOM + bytes], kept);
         bytes
     }
 

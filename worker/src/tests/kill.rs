@@ -61,10 +61,11 @@ fn story() -> Vec<Step> {
     ]
     .concat();
     let fragmented = format!(r#"{{"type":"sendgroup","to":"all","content":"{long}","id":7}}"#);
+    let fragmented = fragmented.as_bytes();
     let pieces = [
-        frame(TEXT, fragmented[..400].as_bytes()),
-        frame(0, fragmented[400..900].as_bytes()),
-        frame(FINAL, fragmented[900..].as_bytes()),
+        frame(TEXT, &fragmented[..400]),
+        frame(0, &fragmented[400..900]),
+        frame(FINAL, &fragmented[900..]),
     ];
     let mut steps = vec![
         Arrive(ADA, Transport::Tcp),
