@@ -132,6 +132,33 @@ impl<'t, T: Item> Pool<'t, T> {
         self.head.top.set(tag << 32 | u64::from(below));
     }
 
+    /// Puts exactly the items for which `is_free` says so into the stack, the lowest on top, and returns how many were not marked
+    /// free before. Writes only what changes: most items are as the last recovery left them, and there may be a million.
+    ///
+    /// For recovery: nobody else may be using the pool.
+    pub fn sweep(&self, is_free: impl Fn(usize, Hold) -> bool) -> u32 {
+        let (mut below, mut count, mut returned) = (0, 0, 0);
+        for (index, item) in self.items.iter().enumerate().rev() {
+            let hold = Hold::of(item.hold().peek());
+            if !is_free(index, hold) {
+                continue;
+            }
+            if hold != Hold::Free {
+                item.hold().put(Hold::Free.word());
+                returned += 1;
+            }
+            if item.link().peek() != below {
+                item.link().put(below);
+            }
+            below = index as u32 + 1;
+            count += 1;
+        }
+        let tag = (self.head.top.peek() >> 32).wrapping_add(1);
+        self.head.free.set(count);
+        self.head.top.set(tag << 32 | u64::from(below));
+        returned
+    }
+
     /// Takes up to `most` items in one exchange; each is held by `me` and appended to `into`.
     pub fn take(&self, me: ProcessId, most: usize, into: &mut Vec<u32>) {
         let start = into.len();

@@ -318,19 +318,10 @@ fn sweep_pool<T: Item>(
     pool: Pool<'_, T>,
     reachable: impl Fn(usize) -> bool,
 ) -> u32 {
-    let mut free = Vec::new();
-    let mut returned = 0;
-    for (index, item) in pool.items.iter().enumerate() {
-        let hold = Hold::of(item.hold().peek());
-        let in_hand = matches!(hold, Hold::Held(holder) if view.lives(holder));
-        if reachable(index) || in_hand {
-            continue;
-        }
-        returned += u32::from(hold != Hold::Free);
-        free.push(index as u32);
-    }
-    pool.rebuild(free.into_iter());
-    returned
+    pool.sweep(|index, hold| match hold {
+        Hold::Held(holder) if view.lives(holder) => false,
+        _ => !reachable(index),
+    })
 }
 
 /// A dead process may have been about to mark a row; a row too many costs a look.
