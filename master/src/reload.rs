@@ -45,6 +45,8 @@ struct Step {
     post: usize,
     /// The candidate, once it is started.
     pid: Option<i32>,
+    /// When the occupant died, before there was a candidate ready to succeed it.
+    empty_since: Option<Instant>,
 }
 
 impl Reload {
@@ -154,7 +156,11 @@ impl Master<'_> {
                 let Some(post) = reload.left.pop_front() else {
                     return self.conclude(reload, now);
                 };
-                reload.step = Some(Step { post, pid: None });
+                reload.step = Some(Step {
+                    post,
+                    pid: None,
+                    empty_since: None,
+                });
                 continue;
             };
             let image = match reload.failure {
@@ -186,6 +192,11 @@ impl Master<'_> {
                 // Somebody is on the way there already, after a death.
                 (None, Some(_), _) => return None,
                 (Some(pid), Some(candidate), occupant) if candidate.pid() == pid => {
+                    let waited = step.empty_since.map(|since| now.duration_since(since));
+                    if !candidate.ready && waited.is_some_and(|waited| waited > YOUNG) {
+                        // Connections wait for it; the executable of before serves them sooner.
+                        candidate.condemn("its predecessor died, and it was not ready soon after");
+                    }
                     if let Some(occupant) = occupant
                         && candidate.ready
                         && !candidate.is_condemned()
@@ -232,19 +243,20 @@ impl Master<'_> {
         )))
     }
 
-    /// A candidate has died.
-    pub fn candidate_lost(&mut self, index: usize, candidate: &Member, why: &str) {
+    /// A candidate has died. True: the reload has failed with it, and the post is to have one of the executable of before.
+    pub fn candidate_lost(&mut self, index: usize, candidate: &Member, why: &str) -> bool {
         let Some(mut reload) = self.reload.take() else {
-            return;
+            return false;
         };
-        if reload
-            .step
-            .is_some_and(|s| s.post == index && s.pid == Some(candidate.pid()))
-        {
+        let is_step = |step: Step| step.post == index && step.pid == Some(candidate.pid());
+        let fails = reload.failure.is_none();
+        let lost = reload.step.is_some_and(is_step);
+        if lost {
             let why = format!("the new process ended before it was ready: {why}");
             self.step_failed(&mut reload, index, &why);
         }
         self.reload = Some(reload);
+        lost && fails
     }
 
     /// An occupant has died. True: the reload has failed with it, and puts one of the executable of before in its place.
@@ -258,6 +270,11 @@ impl Master<'_> {
         let Some(reload) = &mut self.reload else {
             return false;
         };
+        if let Some(step) = &mut reload.step
+            && step.post == index
+        {
+            step.empty_since = Some(Instant::now());
+        }
         let is_new = Rc::ptr_eq(&occupant.image, &reload.image);
         if !is_new || lived >= YOUNG || reload.failure.is_some() {
             return false;

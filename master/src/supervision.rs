@@ -67,7 +67,7 @@ impl Master<'_> {
 
     fn bury_candidate(&mut self, index: usize, candidate: &Member, ending: Ending) {
         let now = Instant::now();
-        self.candidate_lost(index, candidate, &candidate.why(ending));
+        let goes_back = self.candidate_lost(index, candidate, &candidate.why(ending));
         let post = &mut self.posts[index];
         if !candidate.is_condemned() {
             post.deaths += 1;
@@ -79,8 +79,12 @@ impl Master<'_> {
                 "a process died before its post was its own"
             );
         }
-        let empty = post.occupant.is_none();
-        if empty && self.is_wanted(index) {
+        if post.occupant.is_some() {
+            return;
+        }
+        if goes_back {
+            post.again_at = Some(now);
+        } else if self.is_wanted(index) {
             self.plan(index, now, Duration::ZERO, cannot_work(ending));
         }
     }
