@@ -227,7 +227,7 @@ impl Master<'_> {
     fn conclude(&mut self, reload: &Reload, now: Instant) -> Option<Result<String, String>> {
         if let Some(why) = &reload.failure {
             return Some(Err(format!(
-                "reload failed, the processes of before are at work: {why}; the configuration was taken over: {}",
+                "reload failed, the processes of before are at work: {why}; configuration: {}",
                 reload.settings
             )));
         }
