@@ -66,7 +66,7 @@ pub struct Hands<'t> {
     /// A receive buffer was cut, and that is not committed yet.
     cut: bool,
     /// See `take_congestion`.
-    congested: bool,
+    congested: u64,
     /// Scratch of `deliver`.
     targets: Vec<(u32, Slot)>,
     /// Scratch of `write_output`.
@@ -96,7 +96,7 @@ impl Table {
             nodes: Magazine::default(),
             cut_off: Vec::new(),
             cut: false,
-            congested: false,
+            congested: 0,
             targets: Vec::new(),
             written: Vec::new(),
             walk: Walk::default(),

@@ -170,7 +170,11 @@ fn whoever_fills_an_outbox_that_nobody_had_time_to_write_is_told_and_the_reader_
     let body = vec![b'x'; 999];
     for sent in 0..32 {
         assert_eq!(send(&mut hands, &[reader], &body), 1);
-        assert_eq!(hands.take_congestion(), sent >= 4, "after {sent} before");
+        assert_eq!(
+            hands.take_congestion() != 0,
+            sent >= 4,
+            "after {sent} before"
+        );
     }
     assert!(obey(&hands, reader).is_empty());
     assert_eq!(send(&mut hands, &[reader], &body), 0);
@@ -183,7 +187,7 @@ fn whoever_fills_an_outbox_that_nobody_had_time_to_write_is_told_and_the_reader_
     for _ in 0..8 {
         send(&mut hands, &[reader], &body);
     }
-    assert!(!hands.take_congestion(), "a full socket slows nobody");
+    assert_eq!(hands.take_congestion(), 0, "a full socket slows nobody");
 }
 
 #[test]

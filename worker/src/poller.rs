@@ -22,6 +22,8 @@ pub(crate) struct Event {
     pub failed: bool,
     /// There is room to write.
     pub writable: bool,
+    /// Urgent data is among what there is to read.
+    pub urgent: bool,
 }
 
 /// The epoll instance.
@@ -36,6 +38,7 @@ impl Poller {
     /// Watches a socket. What it already has to say is said by the next [`Poller::take`].
     pub fn add(&self, socket: impl AsFd, row: u32) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLPRI
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
@@ -60,10 +63,11 @@ impl Poller {
             let flags = event.events();
             Event {
                 row: event.data() as u32,
-                readable: flags.intersects(EpollFlags::EPOLLIN | gone),
+                readable: flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | gone),
                 hung_up: flags.intersects(gone),
                 failed: flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
                 writable: flags.contains(EpollFlags::EPOLLOUT),
+                urgent: flags.contains(EpollFlags::EPOLLPRI),
             }
         }));
         Ok(count == EVENTS_MAX)

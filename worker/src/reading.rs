@@ -104,7 +104,10 @@ impl Work<'_> {
                 return 0;
             }
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.seats.set(row, Hint::Urgent, false);
+                return 0;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 self.read_again(row);
                 return 0;
@@ -115,7 +118,10 @@ impl Work<'_> {
             }
         };
         self.hands.count(Counter::BytesIn, bytes as u64);
-        if bytes == READ_BYTES_MAX || self.seats.has(row, Hint::HungUp) {
+        let more = bytes == READ_BYTES_MAX
+            || self.seats.has(row, Hint::HungUp)
+            || self.seats.has(row, Hint::Urgent);
+        if more {
             self.read_again(row);
         }
         if connection.state == shm_table::State::Closing && connection.has(Flag::Curt) {
@@ -137,10 +143,13 @@ impl Work<'_> {
         }
     }
 
-    /// Reads again from those who filled outboxes faster than they were written: there have been turns since.
+    /// Reads again from those who filled outboxes faster than they were written: there have been turns since, unless the worker
+    /// that was to write them is dead and has no successor yet.
     pub fn relieve(&mut self) {
-        for row in std::mem::take(&mut self.congested) {
-            if let Some(mut connection) = self.connection(row) {
+        for (row, slots) in std::mem::take(&mut self.congested) {
+            if !self.hands.are_at_work(slots) {
+                self.congested.push((row, slots));
+            } else if let Some(mut connection) = self.connection(row) {
                 self.resume(&mut connection);
             }
         }
@@ -234,9 +243,10 @@ impl Work<'_> {
             if step == Step::NeedMore {
                 break;
             }
-            let congested = self.hands.take_congestion() && !connection.closing();
+            let slots = self.hands.take_congestion();
+            let congested = slots != 0 && !connection.closing();
             if congested {
-                self.congested.push(connection.handle.row);
+                self.congested.push((connection.handle.row, slots));
             }
             if self.reads_too_little(connection) || congested {
                 connection.set(Flag::Paused, true);

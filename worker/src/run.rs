@@ -186,6 +186,9 @@ impl Work<'_> {
         }
         for event in events.drain(..) {
             self.seats.set(event.row, Hint::HungUp, event.hung_up);
+            if event.urgent {
+                self.seats.set(event.row, Hint::Urgent, true);
+            }
             if event.failed {
                 self.seats.set(event.row, Hint::Failed, true);
                 // Trying to write says what happened.

@@ -24,6 +24,9 @@ pub(crate) enum Hint {
     HungUp = 4,
     /// The connection has failed: nothing can be written any more, only the end is to be found.
     Failed = 8,
+    /// Urgent data is on its way: a read stops in front of it and behind it, so a short one does not mean that there is no more
+    /// (tcp(7)).
+    Urgent = 16,
 }
 
 /// Descriptor and hints by row.

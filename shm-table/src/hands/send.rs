@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Full, Hands};
 use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
-use crate::control::Counter;
+use crate::control::{Counter, ProcessState};
 use crate::handle::RowHandle;
 use crate::outbox;
 use crate::pool::{Hold, Item};
@@ -132,28 +132,39 @@ impl Hands<'_> {
                 self.settings.outbox_bytes,
             );
             let blocked = row.blocked.peek() != 0;
-            if pending
-                > if blocked {
-                    limit
-                } else {
-                    limit.saturating_mul(UNWRITTEN_FACTOR)
-                }
-            {
+            let most = match blocked {
+                true => limit,
+                false => limit.saturating_mul(UNWRITTEN_FACTOR),
+            };
+            // Where nobody is there who could write it, nobody is slow.
+            if pending > most && self.view.lives(word.owner) {
                 self.order(handle, Order::SLOW);
                 continue;
             }
-            self.congested |= !blocked && pending > limit / 2;
+            if !blocked && pending > limit / 2 {
+                self.congested |= 1 << word.owner.slot;
+            }
             self.targets.push((handle.row, word.owner.slot));
             debug_assert_eq!(word.generation, handle.generation);
         }
         self.push_to(message, to, urgency)
     }
 
-    /// True if, since the last call, a message went to a session that has much to read only because its worker had
+    /// Not 0 if, since the last call, a message went to a session that has much to read only because its worker had
     /// no turn to write it. Who reads from senders then lets them wait until it had: a reader whose own socket is
     /// full slows nobody.
-    pub fn take_congestion(&mut self) -> bool {
+    ///
+    /// The slots of those workers, as bits.
+    pub fn take_congestion(&mut self) -> u64 {
         std::mem::take(&mut self.congested)
+    }
+
+    /// True if a process is at work in each of these slots: one that is dead or has only been started has no turns yet.
+    pub fn are_at_work(&self, slots: u64) -> bool {
+        let controls = self.view.controls.iter().enumerate();
+        controls
+            .filter(|(slot, _)| slots >> slot & 1 != 0)
+            .all(|(_, control)| ProcessState::of(control.state.get()) == ProcessState::Running)
     }
 
     /// Says whether an own row's socket takes no more.

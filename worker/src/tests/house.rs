@@ -70,6 +70,14 @@ impl<'t> House<'t> {
         }
     }
 
+    /// The master has seen that the worker is dead.
+    pub fn die(&self, worker: usize) {
+        self.table.process_ended(ProcessId {
+            slot: FIRST_WORKER + worker as u8,
+            incarnation: self.incarnation(worker),
+        });
+    }
+
     /// The worker is dead: the table is put in order, and a successor takes over what it had, as the master would arrange it.
     pub fn replace(&mut self, worker: usize) {
         let slot = FIRST_WORKER + worker as u8;
@@ -91,10 +99,7 @@ impl<'t> House<'t> {
     pub fn relieve(&mut self, worker: usize) {
         self.reap(worker);
         self.works[worker].hands.let_go();
-        self.table.process_ended(ProcessId {
-            slot: FIRST_WORKER + worker as u8,
-            incarnation: self.incarnation(worker),
-        });
+        self.die(worker);
         self.succeed(FIRST_WORKER + worker as u8);
     }
 

@@ -108,13 +108,43 @@ fn a_sender_waits_while_the_recipients_worker_has_no_turn() {
     }
     let waiting = house.works[1].hands.outbox_bytes(bob.handle);
     assert!((5_000..10_000).contains(&waiting), "{waiting} bytes wait");
-    assert_eq!(house.works[0].congested, [ada.handle.row]);
+    assert_eq!(house.works[0].congested[0].0, ada.handle.row);
     house.settle();
     let lines = bob.lines();
     assert_eq!(lines.len(), 60, "all arrive, and the reader is not blamed");
     for (number, line) in lines.iter().enumerate() {
         assert!(line.contains(&format!("\"{number} z")), "{line}");
     }
+    assert!(ada.lines().is_empty());
+}
+
+#[test]
+fn a_sender_waits_for_the_successor_of_a_dead_worker_and_the_reader_is_not_blamed() {
+    let mut settings = Config::default();
+    settings.limits.outbox_bytes = 5_000;
+    let table = table(4);
+    let mut house = House::new(&table, &settings);
+    let mut ada = house.user(0, "ada");
+    let mut bob = house.dial(1, Transport::Tcp);
+    house.hand_over_dialled(1, bob.handle);
+    bob.say(r#"{"type":"login","userName":"bob"}"#);
+    house.settle();
+    bob.lines();
+    house.die(1);
+    let content = "z".repeat(200);
+    for number in 0..100 {
+        ada.say(&format!(
+            r#"{{"type":"sendto","to":"bob","content":"{number} {content}","quiet":true}}"#
+        ));
+    }
+    for _ in 0..100 {
+        house.turn(0);
+    }
+    let waiting = house.works[1].hands.outbox_bytes(bob.handle);
+    assert!((2_500..5_000).contains(&waiting), "{waiting} bytes wait");
+    house.replace(1);
+    house.settle();
+    assert_eq!(bob.lines().len(), 100);
     assert!(ada.lines().is_empty());
 }
 
