@@ -1,7 +1,8 @@
-//! The system calls that need `unsafe`, behind interfaces that do not: packets that carry descriptors, and the
-//! kernel's account of a connection.
+//! The system calls that need `unsafe`, behind interfaces that do not: packets that carry descriptors, the kernel's
+//! account of a connection, and descriptors that go through an execution.
 //!
 //! Everything else the server asks of the system goes through the safe wrappers of `nix` and the standard library, where it is used.
 
+pub mod inherit;
 pub mod packet;
 pub mod tcp;
