@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// Steadfast: an instant-messaging server whose connections outlive the processes that serve them.
 #[derive(Debug, Parser)]
@@ -28,6 +29,14 @@ pub struct Cli {
     #[arg(long, hide = true)]
     pub slot: Option<u8>,
 
+    /// Go on with the server that this process was until now; the descriptor of what it handed over
+    #[arg(long, hide = true, value_name = "FD")]
+    pub takeover: Option<i32>,
+
+    /// Say whether this executable could take over what is described on standard input
+    #[arg(long, hide = true)]
+    pub takeover_trial: bool,
+
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -43,6 +52,8 @@ pub enum Command {
     },
     /// Have the running server read its configuration again and replace its processes by the executable on disk; no connection drops
     Reload,
+    /// Have the master of the running server execute the executable on disk in its own place; no connection drops
+    Upgrade,
     /// Compare the table, the connections and the kernel's account of them; status 1 if something does not fit
     Audit,
     /// Stop the running server and wait until it is gone
@@ -52,7 +63,8 @@ pub enum Command {
 }
 
 /// The kinds of processes that the master starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RoleName {
     Worker,
     Timer,
@@ -70,7 +82,7 @@ impl RoleName {
 
 const AFTER_HELP: &str = "Without a command the server starts, in the foreground: Ctrl-C stops it.\n\
     Every key of the configuration can be set as an environment variable, STEADFAST_SECTION_KEY.\n\
-    Signals: TERM or INT stop (a second one at once), USR1 reload, HUP open the log file anew.";
+    Signals: TERM or INT stop (a second one at once), USR1 reload, USR2 upgrade, HUP open the log file anew.";
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,8 @@ pub enum Request {
     Status,
     /// Answered at first with the time it may take, and then with its outcome.
     Reload,
+    /// Answered like a reload: by the master of after, or if it failed by the one of before.
+    Upgrade,
     /// Answered like a reload, by what was found.
     Audit,
     /// Answered at once; the connection is closed when the server is gone.

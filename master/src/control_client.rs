@@ -42,6 +42,14 @@ pub fn reload(pid_file: &Path) -> Result<String, String> {
     outcome(pid_file, Request::Reload)
 }
 
+/// Has the master execute the executable on disk in its own place; returns when it has.
+///
+/// # Errors
+/// Why it would not or could not, or there is none.
+pub fn upgrade(pid_file: &Path) -> Result<String, String> {
+    outcome(pid_file, Request::Upgrade)
+}
+
 /// Has the server compare its table, its connections and the kernel's account of them.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollFlags;
 use nix::sys::stat::{Mode, umask};
+use serde::{Deserialize, Serialize};
 
 use crate::control::{Reply, Request};
 use crate::master::Master;
@@ -38,6 +40,15 @@ struct Client {
     asked: bool,
     /// When it has taken too long; `None`: it waits for us, for an answer or for the end of the server.
     end: Option<Instant>,
+}
+
+/// What passed between a client and this master, for the one who goes on with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    asked: bool,
+    waits: bool,
 }
 
 impl ControlSocket {
@@ -78,10 +89,65 @@ impl ControlSocket {
         })
     }
 
+    /// One that another master has made.
+    pub fn inherited(listener: OwnedFd, path: PathBuf) -> Self {
+        Self {
+            listener: listener.into(),
+            path,
+            clients: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// Goes on with a client; its number. Before [`Self::register`].
+    pub fn resume(&mut self, stream: OwnedFd, conversation: Conversation) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let Conversation {
+            input,
+            output,
+            asked,
+            waits,
+        } = conversation;
+        self.clients.insert(
+            number,
+            Client {
+                stream: stream.into(),
+                input,
+                output,
+                asked,
+                end: (!waits).then(|| Instant::now() + CLIENT_TIMEOUT),
+            },
+        );
+        number
+    }
+
+    /// Every client: its number, its connection, and what passed.
+    pub fn conversations(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>, Conversation)> {
+        self.clients.iter().map(|(&number, client)| {
+            let conversation = Conversation {
+                input: client.input.clone(),
+                output: client.output.clone(),
+                asked: client.asked,
+                waits: client.end.is_none(),
+            };
+            (number, client.stream.as_fd(), conversation)
+        })
+    }
+
     /// # Errors
     /// What the system says.
     pub fn register(&self, poller: &Poller) -> io::Result<()> {
-        poller.add(&self.listener, Token::Control, EpollFlags::EPOLLIN)
+        poller.add(&self.listener, Token::Control, EpollFlags::EPOLLIN)?;
+        for (&number, client) in &self.clients {
+            let flags = match (client.asked, client.output.is_empty()) {
+                (false, _) => EpollFlags::EPOLLIN,
+                (true, true) => EpollFlags::empty(),
+                (true, false) => EpollFlags::EPOLLOUT,
+            };
+            poller.add(&client.stream, Token::ControlClient(number), flags)?;
+        }
+        Ok(())
     }
 
     /// Where it lies.
@@ -144,6 +210,12 @@ impl ControlSocket {
         if let Some(client) = self.clients.remove(&number) {
             poller.remove(&client.stream);
         }
+    }
+}
+
+impl AsFd for ControlSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 
@@ -250,6 +322,7 @@ impl Master<'_> {
             },
             Request::Audit => return self.begin_audit(number, Instant::now()),
             Request::Reload => return self.reload(Some(number)),
+            Request::Upgrade => return self.upgrade(Some(number)),
             Request::Stop => self.stop_for_a_client(),
         };
         let Some(client) = self.control.clients.get_mut(&number) else {

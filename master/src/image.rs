@@ -2,7 +2,7 @@
 //! same program, and another one only when a reload has opened it and found it good.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +34,11 @@ impl Image {
         Self::opened(path, path)
     }
 
+    /// One that another master has opened at `path`.
+    pub fn inherited(file: OwnedFd, path: PathBuf) -> Self {
+        Self { file, path }
+    }
+
     fn opened(file: &Path, path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: open(file, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?,
@@ -57,6 +62,18 @@ impl Image {
     /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl AsFd for Image {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl AsRawFd for Image {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 

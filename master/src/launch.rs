@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use config::Config;
+use nix::sys::epoll::EpollFlags;
 use role::logging;
 use shm_table::{FIRST_WORKER, HandsSettings, MASTER, Role, Seats, TIMER};
 use sys::packet;
@@ -18,7 +19,7 @@ use crate::image::Image;
 use crate::listeners::Listeners;
 use crate::master::{Master, watch_interval};
 use crate::pid_file::PidFile;
-use crate::poller::Poller;
+use crate::poller::{Poller, Token};
 use crate::post::Post;
 use crate::refusals::Refusals;
 use crate::segment::Segment;
@@ -54,7 +55,7 @@ pub fn serve(
     }
     let segment = segment::create(&segment::name(pid_file.path()), &segment::capacity(&config))?;
     let mut master = assemble(
-        executable, source, config, signals, listeners, control, &segment,
+        executable, source, config, signals, listeners, control, &pid_file, &segment,
     )?;
     let result = master.run(when_ready);
     master.end();
@@ -79,15 +80,21 @@ fn drop_to(
     target.become_it()
 }
 
-fn assemble(
+/// A master that has nothing yet but what must not be left behind.
+///
+/// # Errors
+/// A sentence.
+#[allow(clippy::too_many_arguments)] // each is a thing of its own, made in an order that matters
+pub fn assemble<'t>(
     executable: PathBuf,
     source: Source,
     config: Config,
     signals: Signals,
     listeners: Listeners,
     control: ControlSocket,
-    segment: &Segment,
-) -> Result<Master<'_>, String> {
+    pid_file: &'t PidFile,
+    segment: &'t Segment,
+) -> Result<Master<'t>, String> {
     let cannot = |e: io::Error| format!("the master cannot be set up: {e}");
     let image = Image::own(&executable).map_err(cannot)?;
     let image = Rc::new(image);
@@ -107,6 +114,12 @@ fn assemble(
         .map(|_| role::doorbell())
         .collect::<io::Result<Vec<_>>>()
         .map_err(cannot)?;
+    let poller = Poller::new().map_err(cannot)?;
+    poller
+        .add(&signals, Token::Signals, EpollFlags::EPOLLIN)
+        .map_err(cannot)?;
+    listeners.register(&poller).map_err(cannot)?;
+    control.register(&poller).map_err(cannot)?;
     let workers = (FIRST_WORKER..table.slots()).map(|slot| Post::new(RoleName::Worker, slot, now));
     Ok(Master {
         vault: Vault::new(config.table.sessions),
@@ -115,10 +128,11 @@ fn assemble(
         posts: std::iter::once(Post::new(RoleName::Timer, TIMER, now))
             .chain(workers)
             .collect(),
-        poller: Poller::new().map_err(cannot)?,
+        poller,
         segment: segment.name.clone(),
         standstill: None,
         reload: None,
+        upgrade: None,
         reload_again: false,
         phase: Phase::Starting,
         refusals: Refusals::default(),
@@ -131,6 +145,7 @@ fn assemble(
         table,
         hands,
         doorbells,
+        pid_file,
         signals,
         listeners,
         control,

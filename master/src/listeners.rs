@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -74,6 +74,40 @@ impl Listeners {
             open: false,
             again_at: None,
         })
+    }
+
+    /// Sockets that another master has bound.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn inherited(sockets: Vec<(Transport, OwnedFd)>) -> Result<Self, String> {
+        let listener = |(transport, socket)| {
+            let socket = TcpListener::from(socket);
+            let address = socket
+                .local_addr()
+                .map_err(|e| format!("an inherited listener has no address: {e}"))?;
+            Ok(Listener {
+                socket,
+                transport,
+                address,
+            })
+        };
+        Ok(Self {
+            listeners: sockets
+                .into_iter()
+                .map(listener)
+                .collect::<Result<_, String>>()?,
+            spare: spare(),
+            open: false,
+            again_at: None,
+        })
+    }
+
+    /// The sockets, with the transport that is spoken there.
+    pub fn sockets(&self) -> impl Iterator<Item = (Transport, BorrowedFd<'_>)> {
+        self.listeners
+            .iter()
+            .map(|l| (l.transport, l.socket.as_fd()))
     }
 
     /// Registers every listener, silent until [`Self::set_open`].

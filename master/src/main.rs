@@ -34,6 +34,11 @@ mod status;
 mod stop;
 mod succession;
 mod supervision;
+mod upgrade;
+mod upgrade_handover;
+mod upgrade_state;
+mod upgrade_takeover;
+mod upgrade_trial;
 mod user;
 mod vault;
 
@@ -53,6 +58,12 @@ fn main() -> ExitCode {
     if let Some(role) = cli.role {
         return run_role(role);
     }
+    if cli.takeover_trial {
+        return upgrade_trial::run();
+    }
+    if let Some(memory) = cli.takeover {
+        return run_on(memory);
+    }
     let config = cli.config.as_deref();
     let result = match cli.command {
         Some(Command::Check) => check(config),
@@ -60,6 +71,7 @@ fn main() -> ExitCode {
             pid_file(config).and_then(|path| control_client::status(&path, json))
         }
         Some(Command::Reload) => pid_file(config).and_then(|path| control_client::reload(&path)),
+        Some(Command::Upgrade) => pid_file(config).and_then(|path| control_client::upgrade(&path)),
         Some(Command::Audit) => pid_file(config).and_then(|path| control_client::audit(&path)),
         Some(Command::Stop) => pid_file(config).and_then(|path| control_client::stop(&path)),
         None if cli.daemon => executable().and_then(|path| daemon::start(&path, config)),
@@ -133,6 +145,18 @@ fn run_detached(config: Option<&Path>) -> ExitCode {
         Err(reason) => {
             tracing::error!("{reason}");
             daemon::tell(Err(&reason));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Is the server that this process was already, as another executable.
+fn run_on(memory: i32) -> ExitCode {
+    match upgrade_takeover::run(memory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // In the background this is the log.
+            let _ = writeln!(io::stderr(), "master: {reason}");
             ExitCode::FAILURE
         }
     }

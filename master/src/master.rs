@@ -10,13 +10,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use config::Config;
-use nix::sys::epoll::EpollFlags;
 use shm_table::{Hands, Seats, Table};
 use sys::packet;
 
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
 use crate::listeners::Listeners;
+use crate::pid_file::PidFile;
 use crate::poller::{Poller, Token};
 use crate::post::Post;
 use crate::refusals::Refusals;
@@ -25,6 +25,7 @@ use crate::signals::{Signals, Wish};
 use crate::source::Source;
 use crate::standstill::Standstill;
 use crate::stop::Phase;
+use crate::upgrade::Upgrade;
 use crate::vault::Vault;
 
 /// When to try again where too many descriptors were on their way, which nothing announces.
@@ -40,6 +41,7 @@ pub struct Master<'t> {
     pub image: Rc<Image>,
     pub table: &'t Table,
     pub segment: String,
+    pub pid_file: &'t PidFile,
     /// The master's own control block.
     pub hands: Hands<'t>,
     pub seats: Seats<'t>,
@@ -48,7 +50,8 @@ pub struct Master<'t> {
     pub posts: Vec<Post>,
     pub standstill: Option<Standstill>,
     pub reload: Option<Reload>,
-    /// Another reload was asked for by signal while one was under way.
+    pub upgrade: Option<Upgrade>,
+    /// A reload was asked for by signal while another one or an upgrade was under way.
     pub reload_again: bool,
     pub phase: Phase,
     pub watch_at: Instant,
@@ -68,11 +71,6 @@ impl Master<'_> {
     /// A sentence: why the server did not become ready, or cannot go on.
     pub fn run(&mut self, when_ready: impl FnOnce(&Self)) -> Result<(), String> {
         let cannot_wait = |e: io::Error| format!("the master cannot wait for events: {e}");
-        self.poller
-            .add(&self.signals, Token::Signals, EpollFlags::EPOLLIN)
-            .map_err(cannot_wait)?;
-        self.listeners.register(&self.poller).map_err(cannot_wait)?;
-        self.control.register(&self.poller).map_err(cannot_wait)?;
         self.hands.ready();
         let mut when_ready = Some(when_ready);
         loop {
@@ -113,11 +111,7 @@ impl Master<'_> {
                 Ok(Some(Wish::Reload)) => self.reload_by_signal(),
                 Ok(Some(Wish::ReopenLogs)) => self.reopen_logs(),
                 Ok(Some(Wish::Reap)) => self.reap(),
-                Ok(Some(Wish::Upgrade)) => {
-                    tracing::warn!(
-                        "an upgrade in place is not available in this version; stop and start the server"
-                    );
-                }
+                Ok(Some(Wish::Upgrade)) => self.upgrade(None),
                 Err(error) => {
                     tracing::error!(%error, "signals cannot be read");
                     return;
@@ -137,6 +131,7 @@ impl Master<'_> {
         self.control.time(&self.poller, now);
         self.settle_listeners(now);
         self.flush_channels();
+        self.settle_upgrade(now);
     }
 
     /// When something is to be done although nothing happens.
@@ -147,6 +142,7 @@ impl Master<'_> {
             Some(self.watch_at),
             self.standstill.as_ref().map(Standstill::until),
             self.reload.as_ref().and_then(Reload::until),
+            self.upgrade.as_ref().and_then(Upgrade::until),
             self.phase.until(),
             self.refusals.next_end(),
             self.listeners.again_at(),

@@ -72,6 +72,11 @@ impl Member {
         self.watched_from = now;
     }
 
+    /// It has been what it is for this long already.
+    pub fn aged(&mut self, age: Duration) {
+        self.since = self.since.checked_sub(age).unwrap_or(self.since);
+    }
+
     /// How long it has been what it is: a candidate, or an occupant.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)

@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,24 @@ impl PidFile {
         }
     }
 
+    /// The file that another master has locked: the lock belongs to the open file, and whoever holds that has it.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn inherited(lock: OwnedFd, path: PathBuf, made_folder: bool) -> Result<Self, LockError> {
+        match Flock::lock(lock.into(), FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self {
+                path,
+                file,
+                made_folder,
+            }),
+            Err((_, errno)) => Err(LockError::Os {
+                path,
+                reason: errno.into(),
+            }),
+        }
+    }
+
     /// The file's one name.
     pub fn path(&self) -> &Path {
         &self.path
@@ -90,6 +109,12 @@ impl PidFile {
     /// The file's folder, if it was made for it.
     pub fn made_folder(&self) -> Option<&Path> {
         self.path.parent().filter(|_| self.made_folder)
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

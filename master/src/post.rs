@@ -42,7 +42,7 @@ pub struct Post {
     /// Processes that ended here without having been asked to.
     pub deaths: u32,
     /// The next pause.
-    delay: Duration,
+    pub delay: Duration,
 }
 
 /// What a member is at its post.

@@ -43,6 +43,14 @@ impl Process {
         })
     }
 
+    /// A child that this process started before it executed what it is now.
+    pub fn inherited(pid: i32) -> Self {
+        Self {
+            pid: Pid::from_raw(pid),
+            ending: None,
+        }
+    }
+
     /// For the table, the log and people.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()

@@ -53,6 +53,14 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// Those that follow `total` of another master.
+    pub fn after(total: u64) -> Self {
+        Self {
+            total,
+            ..Self::default()
+        }
+    }
+
     /// Tells a newcomer that there is no seat.
     pub fn refuse(
         &mut self,

@@ -101,6 +101,9 @@ impl Master<'_> {
         if self.reload.is_some() {
             return Err("a reload is under way".into());
         }
+        if self.upgrade.is_some() {
+            return Err("an upgrade of the master is under way".into());
+        }
         match self.phase {
             Phase::Running => {}
             Phase::Starting => return Err("the server is starting".into()),
@@ -123,8 +126,8 @@ impl Master<'_> {
 
     /// A reload that was asked for by signal: nobody can be told to ask again later, so one that comes during another follows it.
     pub fn reload_by_signal(&mut self) {
-        if self.reload.is_some() {
-            tracing::info!("a reload is under way; another one follows it");
+        if self.reload.is_some() || self.upgrade.is_some() {
+            tracing::info!("a reload or an upgrade is under way; another one follows it");
             self.reload_again = true;
         } else {
             self.reload(None);

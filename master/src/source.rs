@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use config::{Config, Problems};
+use serde::{Deserialize, Serialize};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config.toml";
 
 /// Where to read the configuration, now and at every reload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     file: PathBuf,
     /// A file that was named must exist.

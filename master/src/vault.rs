@@ -8,10 +8,11 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use role::Seat;
+use serde::{Deserialize, Serialize};
 use shm_table::Slot;
 
 /// Whom `limits.connections_per_ip` counts as one: an IPv4 address, or the /64 network that a single IPv6 host usually has to itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Network(u64);
 
 impl Network {
@@ -122,6 +123,21 @@ impl Vault {
         (0..).zip(&self.entries).filter_map(|(row, entry)| {
             let generation = entry.as_ref()?.generation;
             Some(Seat { row, generation })
+        })
+    }
+
+    /// Every connection with what it was kept under.
+    pub fn entries(&self) -> impl Iterator<Item = (Seat, BorrowedFd<'_>, Network, Slot)> {
+        (0..).zip(&self.entries).filter_map(|(row, entry)| {
+            let entry = entry.as_ref()?;
+            let generation = entry.generation;
+            let connection = entry.connection.as_fd();
+            Some((
+                Seat { row, generation },
+                connection,
+                entry.network,
+                entry.worker,
+            ))
         })
     }
 

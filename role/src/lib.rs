@@ -17,7 +17,7 @@ mod start;
 pub use channel::{Channel, ChannelError, Received};
 pub use doorbell::{doorbell, ring, silence};
 pub use master_end::MasterEnd;
-pub use message::{Garbled, Hello, Seat, ToMaster, ToRole};
+pub use message::{Garbled, Hello, Seat, ToMaster, ToRole, settings_of_any_version};
 pub use start::{RoleError, Start, start};
 
 /// Exit status of a role that cannot work and would fail the same way if it were started again at once.

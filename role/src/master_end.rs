@@ -36,14 +36,16 @@ impl MasterEnd {
     /// What the system says, `EMFILE` among it.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (socket, theirs) = packet::pair()?;
-        Ok((
-            Self {
-                socket,
-                queue: VecDeque::new(),
-                crowded: false,
-            },
-            theirs,
-        ))
+        Ok((Self::new(socket), theirs))
+    }
+
+    /// The master's end of a channel that another master has made, with nothing queued.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            queue: VecDeque::new(),
+            crowded: false,
+        }
     }
 
     /// Queues a message. Nothing is sent before [`Self::flush`].

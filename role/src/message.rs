@@ -29,7 +29,7 @@ pub struct Hello {
     /// Name of the segment to attach.
     pub segment: String,
     /// The validated configuration.
-    #[serde(deserialize_with = "of_any_version")]
+    #[serde(deserialize_with = "settings_of_any_version")]
     pub settings: config::Config,
 }
 
@@ -132,7 +132,8 @@ impl Message for ToRole {
             Some((&SEATS, rest)) => Ok(Self::Seats(seats(rest)?)),
             Some((&SETTINGS, rest)) => {
                 let mut json = serde_json::Deserializer::from_slice(rest);
-                let settings = of_any_version(&mut json).map_err(|e| Garbled(e.to_string()))?;
+                let settings =
+                    settings_of_any_version(&mut json).map_err(|e| Garbled(e.to_string()))?;
                 Ok(Self::Settings(Box::new(settings)))
             }
             Some((&DRAIN, [])) => Ok(Self::Drain),
@@ -186,7 +187,12 @@ fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Garbled> {
 
 /// Settings from a master that may be older than this role or newer: keys that it does not know have their defaults here, keys that are
 /// not known here are left out. What a known key says must be understood.
-fn of_any_version<'d, D: Deserializer<'d>>(from: D) -> Result<config::Config, D::Error> {
+///
+/// # Errors
+/// What cannot be understood.
+pub fn settings_of_any_version<'d, D: Deserializer<'d>>(
+    from: D,
+) -> Result<config::Config, D::Error> {
     let said = BTreeMap::<String, BTreeMap<String, Value>>::deserialize(from)?;
     let mut settings = serde_json::to_value(config::Config::default()).map_err(D::Error::custom)?;
     for (section, keys) in said {
