@@ -8,9 +8,11 @@
     reason = "a test that cannot go on fails, with the place and the reason"
 )]
 
+mod audit;
 mod back;
 mod broadcast;
 mod capacity;
+mod chaos;
 mod closing;
 mod commands;
 mod content;
@@ -25,14 +27,19 @@ mod full;
 mod garbage;
 mod groups;
 mod http;
+mod keeping;
+mod keeping_ends;
+mod keeping_full;
 mod login;
 mod logs;
 mod order;
 mod origin;
 mod page;
+mod poison;
 mod presence;
 mod private;
 mod reload;
+mod reload_processes;
 mod same_user;
 mod shutdown;
 mod slow;

@@ -1,144 +1,134 @@
-//! Processes that die or hang are replaced; what they held comes back; others go on.
+//! Processes that die or hang are replaced, and nobody else notices; what dies at every start is started more and more rarely, and says so.
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::wait::eventually;
-use tests::{Client, Server, Settings, Transport, processes, status};
+use tests::{Client, Server, Settings, Transport, http, posts, processes, status};
 
-fn logged_in(server: &Server, count: usize) -> Vec<Client> {
-    (0..count)
-        .map(|number| {
-            let transport = if number % 2 == 0 {
-                Transport::WebSocket
-            } else {
-                Transport::Tcp
-            };
-            let mut client = Client::login(server, transport, &format!("u{number}"));
-            client.join("all");
-            client
-        })
-        .collect()
+use crate::both;
+
+#[test]
+fn only_the_dead_one_is_replaced() {
+    let server = Server::standard();
+    let before = posts::filled(&server);
+    let victim = server.workers()[0];
+    posts::kill(&server, victim);
+    let after = posts::filled(&server);
+    let stayed = before.iter().filter(|pid| after.contains(pid)).count();
+    assert_eq!((before.len(), after.len(), stayed), (3, 3, 2));
 }
 
-/// Divides clients into those still connected and how many are not.
-fn survivors(clients: Vec<Client>) -> (Vec<Client>, usize) {
-    let before = clients.len();
-    let alive: Vec<Client> = clients
-        .into_iter()
-        .filter_map(|mut client| {
-            let asked = client
-                .try_send(&json!({"type": "ping"}).to_string())
-                .is_ok();
-            (asked && client.survives()).then_some(client)
+#[test]
+fn a_wedged_worker_is_killed_and_its_connections_are_kept() {
+    let server = Server::start(Settings::new().with("server.watchdog_ms", 1_000));
+    let mut clients: Vec<Client> = (0..8)
+        .map(|number| {
+            Client::login(
+                &server,
+                tests::client::BOTH[number % 2],
+                &format!("u{number}"),
+            )
         })
         .collect();
-    let lost = before - alive.len();
-    (alive, lost)
+    for wedged in server.workers() {
+        assert!(posts::signal(wedged, Signal::SIGSTOP));
+        // What comes meanwhile is answered by its successor.
+        for client in &mut clients {
+            client.send(json!({"type": "ping"}));
+        }
+        for client in &mut clients {
+            client.expect("pong");
+        }
+        assert!(!processes::alive(wedged), "{wedged} is still there");
+    }
+    clients.iter_mut().for_each(Client::expect_nothing);
+    let log = server.house().log();
+    assert!(log.contains("watchdog_ms"), "the log does not say why");
 }
 
 #[test]
-fn a_killed_worker_is_replaced_and_its_rows_come_back() {
-    let server = Server::standard();
-    let clients = logged_in(&server, 20);
-    let workers = server.workers();
-    assert_eq!(workers.len(), 2);
-    kill(Pid::from_raw(workers[0]), Signal::SIGKILL).unwrap();
-    let replaced = eventually("a new worker", || {
-        Some(server.workers()).filter(|now| now.len() == 2 && !now.contains(&workers[0]))
+fn a_wedged_timer_is_killed_and_deadlines_are_kept() {
+    let settings = Settings::new()
+        .with("server.watchdog_ms", 1_000)
+        .with("limits.login_timeout_ms", 1_000);
+    both(&settings, |server, transport| {
+        let timer = server.processes("timer");
+        assert!(posts::signal(timer[0], Signal::SIGSTOP));
+        Client::open(server, transport).expect_ending(4001);
+        assert!(!processes::alive(timer[0]));
     });
-    assert!(
-        replaced.contains(&workers[1]),
-        "the other worker was replaced as well"
-    );
-    let (mut clients, lost) = survivors(clients);
-    println!("{lost} connections were lost with their worker");
-    assert!(
-        lost > 0 && lost < 20,
-        "{lost} of 20 connections were lost with one of two workers"
-    );
-    // Those who stayed still hear each other.
-    let (first, rest) = clients.split_first_mut().unwrap();
-    first.send(json!({"type": "sendgroup", "to": "all", "content": "still here?", "quiet": true}));
-    for client in rest.iter_mut() {
-        assert_eq!(client.expect("message")["content"], "still here?");
-    }
-    let count = clients.len() as u64;
-    eventually("the lost rows, memberships and blocks are back", || {
-        let sections = status::sections(&server);
-        let fill = |name: &str| sections[name].used;
-        (fill("sessions") == count && fill("memberships") == count && fill("users") <= 20)
+}
+
+#[test]
+fn a_timer_that_dies_again_and_again_still_kicks() {
+    let settings = Settings::new().with("limits.login_timeout_ms", 1_000);
+    both(&settings, |server, transport| {
+        let mut ann = Client::login(server, transport, "ann");
+        let late: Vec<Client> = (0..4).map(|_| Client::open(server, transport)).collect();
+        for _ in 0..5 {
+            posts::kill_each(server, "timer");
+        }
+        for client in late {
+            client.expect_ending(4001);
+        }
+        Client::open(server, transport).expect_ending(4001);
+        ann.expect_nothing();
+    });
+}
+
+/// Kills whoever comes to that post as soon as it is there, until the post waits.
+fn discourage(server: &Server, role: &str, others: &[i32]) {
+    eventually("the post waits", || {
+        for pid in server.processes(role) {
+            if !others.contains(&pid) {
+                posts::signal(pid, Signal::SIGKILL);
+            }
+        }
+        // A pause that is long enough to be looked at.
+        let status = status::whole(server);
+        let posts = status["processes"].as_array().unwrap();
+        posts
+            .iter()
+            .any(|post| post["state"] == "waiting" && post["again_in_ms"].as_u64() > Some(700))
             .then_some(())
     });
-    // The new one serves.
-    let mut more = logged_in(&server, 10);
-    more.iter_mut().for_each(Client::expect_nothing);
 }
 
 #[test]
-fn workers_killed_again_and_again_while_people_talk() {
+fn a_worker_that_dies_at_every_start_is_waited_for_and_that_is_said() {
     let server = Server::standard();
-    let mut clients = logged_in(&server, 16);
-    for round in 0..6 {
-        let workers = server.workers();
-        for client in &mut clients {
-            // Some of these are being handled when their worker dies.
-            let _ = client.try_send(
-                &json!({"type": "sendgroup", "to": "all", "content": round, "quiet": true})
-                    .to_string(),
-            );
-        }
-        let victim = workers[round % workers.len()];
-        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
-        eventually("a new worker", || {
-            Some(server.workers()).filter(|now| now.len() == 2 && !now.contains(&victim))
-        });
-        drop(clients);
-        clients = logged_in(&server, 16);
-    }
-    drop(clients);
-    eventually("everything is back", || {
-        let sections = status::sections(&server);
-        let empty = [
-            "sessions",
-            "groups",
-            "memberships",
-            "arena_blocks",
-            "outbox_entries",
-        ]
-        .iter()
-        .all(|name| sections[*name].used == 0);
-        empty.then_some(())
-    });
-}
-
-#[test]
-fn a_wedged_worker_is_killed_and_replaced() {
-    let server = Server::start(Settings::new().with("server.watchdog_ms", 1_000));
-    let workers = server.workers();
-    kill(Pid::from_raw(workers[1]), Signal::SIGSTOP).unwrap();
-    eventually("the wedged worker is gone", || {
-        (!processes::alive(workers[1])).then_some(())
-    });
-    eventually("a new worker", || {
-        Some(server.workers()).filter(|now| now.len() == 2)
-    });
-    let mut clients = logged_in(&server, 6);
+    let mut clients: Vec<Client> = (0..8)
+        .map(|number| {
+            Client::login(
+                &server,
+                tests::client::BOTH[number % 2],
+                &format!("u{number}"),
+            )
+        })
+        .collect();
+    let others = [server.workers()[1]];
+    discourage(&server, "worker", &others);
+    let answer = http::get(server.websocket(), "/healthz");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("worker"), "{}", answer.text());
+    let text = server.house().run(&["status"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("waiting"), "{text}");
+    // In peace it comes back, and has its connections.
+    posts::filled(&server);
     clients.iter_mut().for_each(Client::expect_nothing);
+    assert_eq!(http::get(server.websocket(), "/healthz").status, 200);
 }
 
 #[test]
-fn a_killed_timer_is_replaced_and_deadlines_are_kept() {
-    let server = Server::start(Settings::new().with("limits.login_timeout_ms", 1_000));
-    let timer = server.processes("timer");
-    assert_eq!(timer.len(), 1);
-    let mut ann = Client::login(&server, Transport::Tcp, "ann");
-    let late = Client::open(&server, Transport::WebSocket);
-    kill(Pid::from_raw(timer[0]), Signal::SIGKILL).unwrap();
-    eventually("a new timer", || {
-        Some(server.processes("timer")).filter(|now| now.len() == 1 && *now != timer)
-    });
-    late.expect_ending(4001);
-    Client::open(&server, Transport::WebSocket).expect_ending(4001);
+fn a_timer_that_dies_at_every_start_is_waited_for_and_that_is_said() {
+    let server = Server::standard();
+    let mut ann = Client::login(&server, Transport::WebSocket, "ann");
+    discourage(&server, "timer", &[]);
+    let answer = http::get(server.websocket(), "/healthz");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("timer"), "{}", answer.text());
+    posts::filled(&server);
+    assert_eq!(http::get(server.websocket(), "/healthz").status, 200);
     ann.expect_nothing();
 }

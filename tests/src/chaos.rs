@@ -66,6 +66,11 @@ impl Crowd {
         });
     }
 
+    /// Has some members write a lot, now.
+    pub fn storm(&self) {
+        self.world.storms.send_modify(|storms| *storms += 1);
+    }
+
     /// What was sent and heard.
     pub fn ledger(&self) -> &Ledger {
         &self.world.ledger

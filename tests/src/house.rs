@@ -44,7 +44,7 @@ impl House {
         self
     }
 
-    /// The same with this executable instead of [`executable`]'s.
+    /// The same with a server of this executable; the commands of [`House::run`] stay [`executable`]'s.
     pub fn executable(mut self, path: &Path) -> House {
         self.executable = Some(path.to_owned());
         self
@@ -89,7 +89,7 @@ impl House {
 
     /// The executable with arguments, on this configuration, in this folder, without the caller's own settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.prepared(Command::new(self.program()), arguments)
+        self.prepared(Command::new(executable()), arguments)
     }
 
     /// The same as a command that dies with the thread that starts it, so that a test run that is killed leaves no server.
@@ -97,12 +97,8 @@ impl House {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(self.program());
+            .arg(self.executable.clone().unwrap_or_else(executable));
         self.prepared(command, &[])
-    }
-
-    fn program(&self) -> PathBuf {
-        self.executable.clone().unwrap_or_else(executable)
     }
 
     fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {

@@ -11,6 +11,7 @@
     reason = "a harness that cannot go on fails its test, with the place and the reason"
 )]
 
+pub mod bells;
 pub mod browser;
 pub mod chaos;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod folder;
 pub mod frames;
 pub mod house;
 pub mod http;
+pub mod posts;
 pub mod processes;
 pub mod proxy;
 pub mod random;
@@ -29,6 +31,7 @@ pub mod visitor;
 pub mod wait;
 pub mod wire;
 
+pub use bells::Bells;
 pub use client::{Client, Transport};
 pub use frames::Frame;
 pub use house::House;

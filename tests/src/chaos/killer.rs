@@ -6,18 +6,19 @@ use std::sync::Mutex;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
+use super::Crowd;
 use super::plan::Plan;
-use crate::processes;
+use crate::posts;
 use crate::random::Random;
 use crate::server::Server;
-use crate::status;
-use crate::wait::eventually;
 
 /// A role that lived so long is replaced at once when it dies; a younger one after a pause.
 const GROWN_UP: Duration = Duration::from_millis(1_100);
+
+/// How long after its beginning processes are at work on a storm, about.
+const STORM: Duration = Duration::from_millis(8);
 
 /// Whether the master is upgraded as well.
 const UPGRADES: bool = false;
@@ -65,6 +66,7 @@ impl fmt::Display for Journal {
 /// One killer at work.
 pub struct Killer<'a> {
     server: &'a Server,
+    crowd: &'a Crowd,
     journal: &'a Journal,
     random: Random,
     pace: Duration,
@@ -75,10 +77,16 @@ pub struct Killer<'a> {
 }
 
 impl<'a> Killer<'a> {
-    /// Of this server, by that plan.
-    pub fn new(server: &'a Server, plan: &Plan, journal: &'a Journal) -> Killer<'a> {
+    /// Of this server, among that crowd, by that plan.
+    pub fn new(
+        server: &'a Server,
+        crowd: &'a Crowd,
+        plan: &Plan,
+        journal: &'a Journal,
+    ) -> Killer<'a> {
         Killer {
             server,
+            crowd,
             journal,
             random: plan.random("killer", 0),
             pace: Duration::from_secs_f64(1.0 / plan.pace),
@@ -89,18 +97,16 @@ impl<'a> Killer<'a> {
         }
     }
 
-    /// Kills until so many are dead or `stop` says so, and returns how many it were. What it starts beside itself ends with `scope`.
-    pub fn rage<'s>(
-        mut self,
-        scope: &'s Scope<'s, 'a>,
-        kills: u32,
-        stop: impl Fn() -> bool,
-    ) -> u32 {
+    /// Kills until so many are dead or the crowd is not well, and returns how many it were. What it starts beside itself ends with `scope`.
+    pub fn rage<'s>(mut self, scope: &'s Scope<'s, 'a>, kills: u32) -> u32 {
         let mut next = (9, 17, 31);
         let mut under_way = None;
-        while self.kills < kills && !stop() && self.journal.failures().is_empty() {
-            let pause = self.random.below(2 * self.pace.as_micros() as usize);
-            std::thread::sleep(Duration::from_micros(pause as u64));
+        while self.kills < kills && self.crowd.well() && self.journal.failures().is_empty() {
+            self.sleep(2 * self.pace);
+            if !self.random.one_in(4) {
+                self.crowd.storm();
+                self.sleep(STORM);
+            }
             match self.random.below(60) {
                 0 => self.wedge(),
                 1..6 => {
@@ -129,6 +135,12 @@ impl<'a> Killer<'a> {
         self.kills
     }
 
+    /// Any time up to `longest`.
+    fn sleep(&mut self, longest: Duration) {
+        let time = self.random.below(longest.as_micros() as usize + 1);
+        std::thread::sleep(Duration::from_micros(time as u64));
+    }
+
     /// Somebody to kill: mostly one that will be replaced at once.
     fn victim(&mut self) -> Option<(i32, &'static str)> {
         let now = Instant::now();
@@ -136,7 +148,7 @@ impl<'a> Killer<'a> {
         for (role, chances) in [("worker", 1), ("timer", 1)] {
             for pid in self.server.processes(role) {
                 let seen = *self.first_seen.entry(pid).or_insert(now);
-                let grown_up = now - seen > GROWN_UP || self.random.one_in(12);
+                let grown_up = now - seen > GROWN_UP || self.random.one_in(5);
                 if grown_up && !self.dead.contains(&pid) {
                     victims.extend(std::iter::repeat_n((pid, role), chances));
                 }
@@ -147,7 +159,7 @@ impl<'a> Killer<'a> {
 
     fn kill(&mut self) {
         if let Some((pid, role)) = self.victim()
-            && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
+            && posts::signal(pid, Signal::SIGKILL)
         {
             self.dead.insert(pid);
             self.kills += 1;
@@ -164,7 +176,7 @@ impl<'a> Killer<'a> {
     /// Stops a process; the server must notice by itself, and kills it.
     fn wedge(&mut self) {
         if let Some((pid, role)) = self.victim()
-            && kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok()
+            && posts::signal(pid, Signal::SIGSTOP)
         {
             self.dead.insert(pid);
             self.kills += 1;
@@ -187,7 +199,7 @@ impl<'a> Killer<'a> {
         };
         let calm = self.random.one_in(2);
         if calm {
-            filled(server);
+            posts::filled(server);
         }
         let run = move || {
             let output = server.house().run(&[how]);
@@ -211,8 +223,8 @@ impl<'a> Killer<'a> {
     }
 
     fn audit(&mut self) {
-        filled(self.server);
-        if let Err(found) = audit(self.server) {
+        posts::filled(self.server);
+        if let Err(found) = posts::audit(self.server) {
             self.journal.fail(found);
         }
         self.journal.note(self.start, "audits", "audit".into());
@@ -224,35 +236,4 @@ fn finish(under_way: Option<ScopedJoinHandle<'_, ()>>) {
     if let Some(thread) = under_way {
         thread.join().expect("it ends with the server's answer");
     }
-}
-
-/// Waits until every post has a process that runs.
-pub fn filled(server: &Server) {
-    eventually("every post is filled", || {
-        let status = status::whole(server);
-        let processes = status["processes"].as_array()?;
-        let running = processes
-            .iter()
-            .all(|process| process["state"] == "running");
-        (running && !processes.is_empty()).then_some(())
-    });
-    eventually("no process dies any more", || {
-        let children = processes::children(server.pid());
-        let timers = server.processes("timer").len();
-        (timers == 1 && children.len() > timers).then_some(())
-    });
-}
-
-/// Has the server compare all its books; an error says what it found.
-pub fn audit(server: &Server) -> Result<(), String> {
-    let output = server.house().run(&["audit"]);
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "the audit ended with {} and found:\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    ))
 }

@@ -23,7 +23,11 @@ pub struct Listener {
     /// By sender and whether it was to all: the next letter's number, and the id of the one before.
     streams: HashMap<(usize, bool), (u32, String)>,
     opened: bool,
+    last_error: String,
 }
+
+/// The close code, and the last words.
+pub type Ending = (Option<u16>, String);
 
 impl Listener {
     /// Of this member.
@@ -36,20 +40,21 @@ impl Listener {
             dozes,
             streams: HashMap::new(),
             opened: false,
+            last_error: String::new(),
         }
     }
 
-    /// Listens until the server says the end, and returns the code it says, with the connection. An error is what must never happen.
-    pub async fn listen(mut self, mut ear: Ear) -> Result<(Option<u16>, Ear), String> {
+    /// Listens until the server says the end, and returns what it says, with the connection. An error is what must never happen.
+    pub async fn listen(mut self, mut ear: Ear) -> Result<(Ending, Ear), String> {
         loop {
             match ear.hear().await {
                 Ok(Heard::Text(text)) => {
-                    if let Some(code) = self.hear(&text)? {
-                        return Ok((Some(code), ear));
+                    if let Some(ending) = self.hear(&text)? {
+                        return Ok((ending, ear));
                     }
                 }
                 Ok(Heard::Pong(payload)) => self.account().answers.settle_pong(payload)?,
-                Ok(Heard::Close(code)) => return Ok((code, ear)),
+                Ok(Heard::Close(code)) => return Ok(((code, self.last_error), ear)),
                 Ok(Heard::End) => return Err("the connection ended without a word".into()),
                 Err(error) => return Err(format!("the connection broke: {error}")),
             }
@@ -64,8 +69,11 @@ impl Listener {
         &self.world.ledger.accounts[self.index]
     }
 
-    /// One message; the close code if it is a last one.
-    fn hear(&mut self, text: &str) -> Result<Option<u16>, String> {
+    /// One message; how it ends if it is a last one.
+    fn hear(&mut self, text: &str) -> Result<Option<Ending>, String> {
+        if !self.last_error.is_empty() {
+            return Err(self.last_error.clone());
+        }
         let said: Value =
             serde_json::from_str(text).map_err(|error| format!("{error} in {text:?}"))?;
         match (said["type"].as_str(), said["event"].as_str()) {
@@ -80,7 +88,12 @@ impl Listener {
             (Some("system"), Some("login")) => self.answer(Answer::Login, &Value::Null)?,
             (Some("system"), Some("join")) => self.answer(Answer::Join, &Value::Null)?,
             (Some("kicked" | "error"), _) if said["closeCode"].is_u64() => {
-                return Ok(said["closeCode"].as_u64().map(|code| code as u16));
+                let code = said["closeCode"].as_u64().map(|code| code as u16);
+                return Ok(Some((code, text.to_owned())));
+            }
+            // A last word before a close frame; anything but a close behind it is a fault as well.
+            (Some("error" | "kicked"), _) if self.last_error.is_empty() => {
+                self.last_error = text.to_owned();
             }
             _ => return Err(format!("{text:?} was not to come")),
         }

@@ -78,10 +78,10 @@ async fn life(world: Arc<World>, index: usize) -> Result<(), String> {
         }
         heard = &mut listening => heard,
     };
-    let (code, ear) = heard.expect("a listener does not panic")?;
+    let ((code, words), ear) = heard.expect("a listener does not panic")?;
     let phase = world.phase();
     if (code, phase) != (Some(1000), Phase::Leaving) {
-        return Err(format!("closed with {code:?} while {phase:?}"));
+        return Err(format!("closed with {code:?} while {phase:?}: {words}"));
     }
     timeout(PATIENCE, gone(writer.mouth, ear, transport(index)))
         .await
@@ -127,36 +127,57 @@ impl Writer {
         .await?;
         world.circles[circle].wait().await;
         let pause = world.plan.pause().as_micros() as usize;
+        let mut storms = world.storms.subscribe();
         while world.phase() == Phase::Talking {
             let pause = Duration::from_micros(self.random.below(2 * pause) as u64);
-            let _ = timeout(pause, world.until(Phase::Listening)).await;
-            match self.random.below(40) {
-                0 => {
-                    let burst: Vec<String> = (0..2 + self.random.below(30))
-                        .map(|_| self.letter())
-                        .collect();
-                    self.mouth.say_all(&burst).await?;
-                    // As if it had written them one after another.
-                    sleep(world.plan.pause() * burst.len() as u32 / 2).await;
+            let storm = tokio::select! {
+                () = sleep(pause) => false,
+                () = world.until(Phase::Listening) => break,
+                _ = storms.changed() => {
+                    let storm = *storms.borrow_and_update();
+                    if !world.is_in_storm(self.index, storm) {
+                        continue;
+                    }
+                    true
                 }
-                1 => {
-                    self.account().answers.expect(Answer::Pong);
-                    self.mouth.say(&json!({"type": "ping"}).to_string()).await?;
-                }
-                2 if transport(self.index) == Transport::WebSocket => {
-                    let payload = self.random.bits().to_le_bytes();
-                    self.account().answers.expect_pong(payload.to_vec());
-                    self.mouth.ping(&payload).await?;
-                }
-                _ => {
-                    let letter = self.letter();
-                    self.mouth.say(&letter).await?;
-                }
-            }
+            };
+            self.say_something(storm).await?;
         }
         self.account().silent.store(true, SeqCst);
         world.until(Phase::Leaving).await;
         self.mouth.say(&json!({"type": "logout"}).to_string()).await
+    }
+
+    async fn say_something(&mut self, storm: bool) -> std::io::Result<()> {
+        match self.random.below(40) {
+            _ if storm => self.bundle(15).await,
+            0 => {
+                let count = 2 + self.random.below(30);
+                self.bundle(count).await?;
+                // As if it had written them one after another.
+                sleep(self.world.plan.pause() * count as u32 / 2).await;
+                Ok(())
+            }
+            1 => {
+                self.account().answers.expect(Answer::Pong);
+                self.mouth.say(&json!({"type": "ping"}).to_string()).await
+            }
+            2 if transport(self.index) == Transport::WebSocket => {
+                let payload = self.random.bits().to_le_bytes();
+                self.account().answers.expect_pong(payload.to_vec());
+                self.mouth.ping(&payload).await
+            }
+            _ => {
+                let letter = self.letter();
+                self.mouth.say(&letter).await
+            }
+        }
+    }
+
+    /// So many letters in one piece.
+    async fn bundle(&mut self, count: usize) -> std::io::Result<()> {
+        let letters: Vec<String> = (0..count).map(|_| self.letter()).collect();
+        self.mouth.say_all(&letters).await
     }
 
     fn account(&self) -> &Account {

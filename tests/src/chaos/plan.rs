@@ -12,12 +12,14 @@ pub struct Plan {
     pub seed: u64,
     /// Kills until it is over: `CHAOS_KILLS`.
     pub kills: u32,
-    /// Kills a second, on average: `CHAOS_PACE`.
+    /// Kills that are tried a second, on average; some find nobody old enough: `CHAOS_PACE`.
     pub pace: f64,
     /// Members, half of them on each transport: `CHAOS_SESSIONS`.
     pub sessions: usize,
     /// Letters a second that all members together write: `CHAOS_LETTERS`. Each arrives two to three times.
     pub letters: f64,
+    /// Members who write a bundle of letters at once shortly before each kill, so that it strikes processes at work.
+    pub storm: usize,
     /// Members of a group; all begin to write when the last one has joined.
     pub circle: usize,
     /// So many circles come while processes die already.
@@ -33,9 +35,10 @@ impl Plan {
         Plan {
             seed: number("CHAOS_SEED").unwrap_or_else(clock),
             kills: number("CHAOS_KILLS").unwrap_or(kills),
-            pace: number("CHAOS_PACE").unwrap_or(5.0),
+            pace: number("CHAOS_PACE").unwrap_or(8.0),
             sessions: number("CHAOS_SESSIONS").unwrap_or(520),
-            letters: number("CHAOS_LETTERS").unwrap_or(1_200.0),
+            letters: number("CHAOS_LETTERS").unwrap_or(800.0),
+            storm: 20,
             circle: 20,
             late_circles: 5,
             passers: 6,

@@ -27,6 +27,8 @@ pub struct World {
     pub ledger: Ledger,
     /// What everybody is doing.
     pub phase: watch::Sender<Phase>,
+    /// How many storms there were: some members write a lot at that moment.
+    pub storms: watch::Sender<usize>,
     /// Each circle begins together.
     pub circles: Vec<Barrier>,
 }
@@ -38,6 +40,7 @@ impl World {
             addresses,
             ledger: Ledger::new(plan.sessions),
             phase: watch::Sender::new(Phase::Talking),
+            storms: watch::Sender::new(0),
             circles: (0..plan.circles())
                 .map(|_| Barrier::new(plan.circle))
                 .collect(),
@@ -48,6 +51,12 @@ impl World {
     /// What everybody is doing now.
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// Whether this member takes part in that storm: a few do, others each time.
+    pub fn is_in_storm(&self, member: usize, storm: usize) -> bool {
+        const STRIDE: usize = 7_919;
+        (member + storm * STRIDE) % self.plan.sessions < self.plan.storm
     }
 
     /// Waits for that phase or a later one.
