@@ -46,6 +46,7 @@ mod slow;
 mod soak;
 mod start;
 mod supervision;
+mod upgrade;
 
 use tests::client::BOTH;
 use tests::{Server, Settings, Transport};
