@@ -20,9 +20,6 @@ const GROWN_UP: Duration = Duration::from_millis(1_100);
 /// How long after its beginning processes are at work on a storm, about.
 const STORM: Duration = Duration::from_millis(8);
 
-/// Whether the master is upgraded as well.
-const UPGRADES: bool = false;
-
 /// What was done to the server, and when.
 #[derive(Default)]
 pub struct Journal {
@@ -120,7 +117,7 @@ impl<'a> Killer<'a> {
                 finish(under_way.take());
                 under_way = self.replace("reload", scope);
             }
-            if UPGRADES && self.kills >= next.1 {
+            if self.kills >= next.1 {
                 next.1 += 20 + self.random.below(20) as u32;
                 finish(under_way.take());
                 under_way = self.replace("upgrade", scope);
