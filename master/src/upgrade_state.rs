@@ -171,17 +171,22 @@ impl State {
                 return Err(format!("no post can have the slot {}", post.slot));
             }
         }
-        let mut rows = HashSet::with_capacity(self.vault.len());
+        let mut rows = vec![false; table.capacity().sessions as usize];
         for &(row, _, _, _, worker) in &self.vault {
-            if row >= table.capacity().sessions || !rows.insert(row) || !filled.contains(&worker) {
+            let taken = rows.get_mut(row as usize);
+            let fits = taken.is_some_and(|taken| !std::mem::replace(taken, true));
+            if !fits || !filled.contains(&worker) {
                 return Err(format!(
                     "no connection can have the row {row} and the slot {worker}"
                 ));
             }
         }
-        let numbers: HashSet<RawFd> = self.descriptors.iter().copied().collect();
-        let used = self.numbers().find(|number| !numbers.contains(number));
-        match used {
+        let mut numbers = self.descriptors.clone();
+        numbers.sort_unstable();
+        match self
+            .numbers()
+            .find(|number| numbers.binary_search(number).is_err())
+        {
             Some(number) => Err(format!("descriptor {number} does not come along")),
             None => Ok(()),
         }

@@ -3,7 +3,6 @@
 //! Everything is verified before anything is taken. If something does not fit then, this process executes again what it was before, with
 //! the reason: nothing has changed for anybody.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
@@ -60,8 +59,7 @@ fn prepare(memory: RawFd) -> Result<(State, Table, Descriptors), String> {
     let text = fs::read(opened(memory)).map_err(|e| format!("nothing was handed over: {e}"))?;
     let (state, table) = verify(&text, std::process::id().cast_signed())?;
     let taken = inherit::take_all(&state.descriptors).map_err(|e| e.to_string())?;
-    let by_number = taken.into_iter().map(|fd| (fd.as_raw_fd(), fd)).collect();
-    Ok((state, table, Descriptors(by_number)))
+    Ok((state, table, Descriptors::of(taken)))
 }
 
 /// Executes again what this process was before. Nothing has been taken yet, so that everything goes along.
@@ -84,14 +82,28 @@ fn opened(number: RawFd) -> PathBuf {
     format!("/proc/self/fd/{number}").into()
 }
 
-/// What has come along, by number.
-struct Descriptors(HashMap<RawFd, OwnedFd>);
+/// What has come along, in the order of the numbers; nothing where something was taken.
+struct Descriptors(Vec<(RawFd, Option<OwnedFd>)>);
 
 impl Descriptors {
+    fn of(taken: Vec<OwnedFd>) -> Self {
+        let mut by_number: Vec<_> = taken
+            .into_iter()
+            .map(|fd| (fd.as_raw_fd(), Some(fd)))
+            .collect();
+        by_number.sort_unstable_by_key(|(number, _)| *number);
+        Self(by_number)
+    }
+
     fn take(&mut self, number: RawFd) -> Result<OwnedFd, String> {
         // Verified: each number is there; that none stands in two places is the handing over's care.
         let lacks = || format!("descriptor {number} was handed over for two things");
-        self.0.remove(&number).ok_or_else(lacks)
+        let place = self.0.binary_search_by_key(&number, |(number, _)| *number);
+        let (_, descriptor) = place
+            .ok()
+            .and_then(|i| self.0.get_mut(i))
+            .ok_or_else(lacks)?;
+        descriptor.take().ok_or_else(lacks)
     }
 }
 

@@ -71,8 +71,8 @@ pub fn take_all(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
             Err(error) => return Err(refused(number, &error.to_string())),
         }
     }
-    for &number in numbers {
-        set_flags(number, libc::FD_CLOEXEC)?;
+    for run in ascending.chunk_by(|a, b| a + 1 == *b) {
+        close_on_exec(run)?;
     }
     Ok(numbers
         .iter()
@@ -83,6 +83,27 @@ pub fn take_all(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
             unsafe { OwnedFd::from_raw_fd(number) }
         })
         .collect())
+}
+
+/// Has descriptors with consecutive numbers closed on exec, in one call where the kernel has it (5.11): there may be thousands.
+fn close_on_exec(run: &[RawFd]) -> io::Result<()> {
+    let (Some(&first), Some(&last)) = (run.first(), run.last()) else {
+        return Ok(());
+    };
+    // SAFETY: the call takes three integers and touches no memory; with this flag it closes nothing now.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done == 0 {
+        return Ok(());
+    }
+    run.iter()
+        .try_for_each(|&number| set_flags(number, libc::FD_CLOEXEC))
 }
 
 fn flags(number: RawFd) -> io::Result<i32> {
