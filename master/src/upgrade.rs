@@ -124,7 +124,7 @@ impl Master<'_> {
                 Some(what) => return (now >= *until).then_some(what),
                 None => match self.try_out(&upgrade.image, upgrade.client) {
                     Ok(trial) => upgrade.stage = Stage::Trial(trial),
-                    Err(error) => return Some(upgrade.image.cannot_be_executed(&error)),
+                    Err(why) => return Some(why),
                 },
             },
             Stage::Trial(trial) => match trial.outcome(now)? {
@@ -138,8 +138,8 @@ impl Master<'_> {
             Stage::BeforeExecution(until) => match self.half_done() {
                 Some(what) => return (now >= *until).then_some(what),
                 None => {
-                    let Err(error) = self.become_it(&upgrade.image, upgrade.client);
-                    return Some(upgrade.image.cannot_be_executed(&error));
+                    let Err(why) = self.become_it(&upgrade.image, upgrade.client);
+                    return Some(why);
                 }
             },
         }
@@ -167,23 +167,24 @@ impl Master<'_> {
         })
     }
 
-    fn try_out(&self, image: &Image, client: Option<u32>) -> io::Result<Trial> {
-        let previous = Image::own(&self.executable)?;
-        let mut memory = handover::memory()?;
+    fn try_out(&self, image: &Image, client: Option<u32>) -> Result<Trial, String> {
+        let previous = Image::own(&self.executable).map_err(cannot_hand_over)?;
+        let mut memory = handover::memory().map_err(cannot_hand_over)?;
         let state = Handover::of(self, client, &previous, &memory).state;
-        handover::write(&state, &mut memory)?;
-        Trial::begin(image, &memory)
+        handover::write(&state, &mut memory).map_err(cannot_hand_over)?;
+        Trial::begin(image, &memory).map_err(|e| image.cannot_be_executed(&e))
     }
 
     /// Hands over and executes.
-    fn become_it(&self, image: &Image, client: Option<u32>) -> io::Result<Infallible> {
-        let previous = Image::own(&self.executable)?;
-        let memory = handover::memory()?;
-        let handover = Handover::of(self, client, &previous, &memory);
-        handover::write(&handover.state, &mut memory.try_clone()?)?;
-        tracing::debug!(descriptors = handover.descriptors.len(), "handing over");
-        let _passing = inherit::pass_on(handover.descriptors)?;
-        execute(image.as_raw_fd(), image.path(), handover.state.memory)
+    fn become_it(&self, image: &Image, client: Option<u32>) -> Result<Infallible, String> {
+        let previous = Image::own(&self.executable).map_err(cannot_hand_over)?;
+        let mut memory = handover::memory().map_err(cannot_hand_over)?;
+        let written = memory.try_clone().map_err(cannot_hand_over)?;
+        let Handover { state, descriptors } = Handover::of(self, client, &previous, &written);
+        handover::write(&state, &mut memory).map_err(cannot_hand_over)?;
+        let _passing = inherit::pass_on(descriptors).map_err(cannot_hand_over)?;
+        execute(image.as_raw_fd(), image.path(), state.memory)
+            .map_err(|e| image.cannot_be_executed(&e))
     }
 
     /// Tells everyone concerned how an upgrade went.
@@ -196,6 +197,10 @@ impl Master<'_> {
             self.answer_later(client, &Reply::of(outcome));
         }
     }
+}
+
+fn cannot_hand_over(error: io::Error) -> String {
+    format!("what the master has cannot be handed over: {error}")
 }
 
 /// Executes an opened file under the name `path`, with the arguments of this process, and the state in the descriptor `memory`.
