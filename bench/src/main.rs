@@ -7,10 +7,12 @@
 mod idle;
 mod light;
 mod load;
+mod pause;
 
 const USAGE: &str = "\
 usage: bench idle [SESSIONS]                 memory of idle, logged-in connections
-       bench load BIN [OTHER_BIN [ROUNDS]]   processor time per message, of one executable or two side by side";
+       bench load BIN [OTHER_BIN [ROUNDS]]   processor time per message, of one executable or two side by side
+       bench pause [SESSIONS]                how long messages take while processes are replaced";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +20,8 @@ fn main() {
     match arguments[..] {
         ["idle"] => idle::measure(9_000),
         ["idle", sessions] => idle::measure(sessions.parse().expect("a number of sessions")),
+        ["pause"] => [1_000, 10_000].into_iter().for_each(pause::measure),
+        ["pause", sessions] => pause::measure(sessions.parse().expect("a number of sessions")),
         ["load", one] => load::measure(&[one], 5),
         ["load", one, other] => load::measure(&[one, other], 5),
         ["load", one, other, rounds] => {
