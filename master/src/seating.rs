@@ -43,8 +43,8 @@ impl Master<'_> {
         if most > 0 && self.vault.of_network(network) >= most {
             return self.refuse(connection, transport, Reason::TooManyFromThere);
         }
-        // The listeners are open only while there is a worker; one may have died in this very turn.
-        let Some(worker) = self.least_loaded() else {
+        // The listeners are open only while there is a worker; the last one may have died or left in this very turn.
+        let Some(worker) = self.least_loaded().or_else(|| self.next_worker()) else {
             return self.refuse(connection, transport, Reason::Full);
         };
         let limits = &self.config.limits;
@@ -96,6 +96,16 @@ impl Master<'_> {
             .filter(|occupant| occupant.stays())
             .min_by_key(|occupant| (occupant.wants_room, self.vault.of_worker(occupant.id.slot)))
             .map(|occupant| occupant.id)
+    }
+
+    /// A worker that is yet to come: it gets what waits for its slot when its post becomes its own.
+    fn next_worker(&self) -> Option<ProcessId> {
+        self.posts
+            .iter()
+            .filter(|post| post.role == RoleName::Worker)
+            .map(|post| post.slot)
+            .min_by_key(|&slot| self.vault.of_worker(slot))
+            .map(|slot| self.table.next_process(slot))
     }
 
     /// Opens the listeners when newcomers can be dealt with, and leaves them in the kernel's queue when not.
