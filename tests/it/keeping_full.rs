@@ -3,11 +3,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, send};
 use serde_json::{Value, json};
-use tests::wait::PATIENCE;
+use tests::wait::{PATIENCE, eventually};
 use tests::{Bells, Client, RawWebSocket, Server, Settings, Transport, posts};
 
 use crate::both;
@@ -88,13 +89,16 @@ fn a_client_that_reads_no_answers_gets_every_one() {
 #[test]
 fn senders_who_are_slowed_go_on() {
     const SENDERS: usize = 6;
-    const LETTERS: u64 = 1_500;
-    // So little that what six senders write fills it before a worker's next turn.
+    const LETTERS: u64 = 600;
+    /// What all have on the way at one time is more than half of bob's outbox, which slows them, and less than all of it: were
+    /// it more, a reader whom the machine gives no time would rightly be called slow.
+    const AT_ONCE: u64 = 13;
     let settings = roomy().with("limits.outbox_bytes", 200_000);
     let server = Server::start(settings);
     let mut bob = Client::login(&server, Transport::Tcp, "bob");
+    let heard: [AtomicU64; SENDERS] = Default::default();
     std::thread::scope(|scope| {
-        for sender in 0..SENDERS {
+        for (sender, heard) in heard.iter().enumerate() {
             let mut client = Client::login(
                 &server,
                 tests::client::BOTH[sender % 2],
@@ -103,25 +107,30 @@ fn senders_who_are_slowed_go_on() {
             scope.spawn(move || {
                 let content = "z".repeat(2_000);
                 for number in 0..LETTERS {
+                    if number % AT_ONCE == 0 {
+                        eventually("bob hears what was sent", || {
+                            (heard.load(SeqCst) == number).then_some(())
+                        });
+                    }
                     client.send(json!({"type": "sendto", "to": "bob", "content": [number, content], "quiet": true}));
                 }
                 client.expect_nothing();
             });
         }
-        let (server, bob) = (&server, &mut bob);
+        let (server, bob, heard) = (&server, &mut bob, &heard);
         scope.spawn(move || {
-            let mut next = [0; SENDERS];
             let mut last = vec![Value::Null; SENDERS];
-            while next.iter().any(|next| *next < LETTERS) {
+            while heard.iter().any(|heard| heard.load(SeqCst) < LETTERS) {
                 let message = bob.expect("message");
                 let sender: usize = message["from"].as_str().unwrap()[1..].parse().unwrap();
                 let number = message["content"][0].as_u64().unwrap();
-                if number + 1 == next[sender] && message["id"] == last[sender] {
+                let next = heard[sender].load(SeqCst);
+                if number + 1 == next && message["id"] == last[sender] {
                     continue;
                 }
-                assert_eq!(number, next[sender], "from s{sender}");
-                next[sender] += 1;
+                assert_eq!(number, next, "from s{sender}");
                 last[sender] = message["id"].clone();
+                heard[sender].store(next + 1, SeqCst);
             }
         });
         for _ in 0..3 {
