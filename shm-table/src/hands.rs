@@ -22,7 +22,7 @@ use crate::view::{View, unix_ms};
 use crate::word::full_fence;
 
 pub use output::Output;
-pub use send::{Envelope, Message, Urgency};
+pub use send::{Congestion, Envelope, Message, Urgency};
 pub use session::{
     GroupLimits, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, SameUser,
 };
@@ -66,7 +66,7 @@ pub struct Hands<'t> {
     /// A receive buffer was cut, and that is not committed yet.
     cut: bool,
     /// See `take_congestion`.
-    congested: u64,
+    congested: Option<Congestion>,
     /// Scratch of `deliver`.
     targets: Vec<(u32, Slot)>,
     /// Scratch of `write_output`.
@@ -96,7 +96,7 @@ impl Table {
             nodes: Magazine::default(),
             cut_off: Vec::new(),
             cut: false,
-            congested: 0,
+            congested: None,
             targets: Vec::new(),
             written: Vec::new(),
             walk: Walk::default(),

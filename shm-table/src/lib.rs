@@ -77,8 +77,8 @@ pub use control::{Counter, ProcessState, Role};
 pub use handle::{FIRST_WORKER, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
-    Claimed, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined, LeaveRefused,
-    LoggedIn, Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
+    Claimed, Congestion, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined,
+    LeaveRefused, LoggedIn, Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
 };
 #[cfg(not(loom))]
 pub use layout::{Capacity, WINDOW_BYTES};

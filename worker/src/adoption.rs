@@ -16,6 +16,7 @@
 use std::os::fd::AsFd;
 
 use protocol::code::CloseCode;
+use protocol::ws::{Decoder, Event};
 use shm_table::{Counter, ReadWindow, State, Transport};
 
 use crate::closing::Words;
@@ -158,24 +159,55 @@ impl Work<'_> {
 
     fn log_poison(&self, connection: &Connection, window: &ReadWindow<'_>, lost: u64) {
         let handle = connection.handle;
-        let mut input = Vec::new();
-        self.hands.receive_read(&connection.stream, 0, &mut input);
         let place = self.hands.window_at(handle).and_then(|at| {
             let from = usize::try_from(connection.stream.consumed.wrapping_sub(at)).ok()?;
             let end = from.checked_add(usize::try_from(lost).ok()?)?;
             window.get(from..end)
         });
+        let mut input = Vec::new();
+        self.hands.receive_read(&connection.stream, 0, &mut input);
+        let assembled = connection.assembled() as usize;
         input.extend_from_slice(place.unwrap_or_default());
-        let shown = input.get(..LOGGED_BYTES_MAX).unwrap_or(&input);
+        let shown = match input.split_at_checked(assembled) {
+            Some((before, fresh)) if connection.is_framed() => {
+                [before, &self.unmasked(connection.decoder(), fresh)].concat()
+            }
+            _ => input,
+        };
         tracing::error!(
             row = handle.row,
             session = &*self.hands.session_id(handle),
             user = self.hands.user_name(handle).as_deref().unwrap_or_default(),
             peer = ?self.hands.peer(handle),
-            bytes = input.len(),
-            input = %shown.escape_ascii(),
+            bytes = shown.len(),
+            input = %shown.get(..LOGGED_BYTES_MAX).unwrap_or(&shown).escape_ascii(),
             "poison: this input was being handled at two crashes running, so its session is closed"
         );
+    }
+
+    /// The payload of the frames in `input`, up to the end of the first message.
+    fn unmasked(&self, mut decoder: Decoder, mut input: &[u8]) -> Vec<u8> {
+        let (mut all, mut part) = (Vec::new(), Vec::new());
+        loop {
+            let most = self.settings.limits.message_bytes as usize;
+            let (used, event) = decoder.next(input, most, &mut part);
+            let goes_on = match event {
+                Event::Message { payload, .. } => {
+                    all.extend_from_slice(payload);
+                    false
+                }
+                Event::Piece { payload, end } => {
+                    all.extend_from_slice(payload);
+                    end.is_none()
+                }
+                Event::Ping(_) | Event::Pong(_) => true,
+                Event::NeedMore { .. } | Event::Close { .. } | Event::Violation { .. } => false,
+            };
+            input = input.get(used..).unwrap_or_default();
+            if !goes_on {
+                return all;
+            }
+        }
     }
 
     /// Sees to it that what is queued is written, and that a close goes on.

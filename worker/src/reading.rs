@@ -143,12 +143,12 @@ impl Work<'_> {
         }
     }
 
-    /// Reads again from those who filled outboxes faster than they were written: there have been turns since, unless the worker
-    /// that was to write them is dead and has no successor yet.
+    /// Reads again from those who filled outboxes faster than they were written, where the worker that is to write them has had a
+    /// turn since.
     pub fn relieve(&mut self) {
-        for (row, slots) in std::mem::take(&mut self.congested) {
-            if !self.hands.are_at_work(slots) {
-                self.congested.push((row, slots));
+        for (row, congestion) in std::mem::take(&mut self.congested) {
+            if !self.hands.is_relieved(congestion) {
+                self.congested.push((row, congestion));
             } else if let Some(mut connection) = self.connection(row) {
                 self.resume(&mut connection);
             }
@@ -243,11 +243,11 @@ impl Work<'_> {
             if step == Step::NeedMore {
                 break;
             }
-            let slots = self.hands.take_congestion();
-            let congested = slots != 0 && !connection.closing();
-            if congested {
-                self.congested.push((connection.handle.row, slots));
-            }
+            let congestion = self.hands.take_congestion();
+            let congestion = congestion.filter(|_| !connection.closing());
+            let congested = congestion.is_some();
+            self.congested
+                .extend(congestion.map(|it| (connection.handle.row, it)));
             if self.reads_too_little(connection) || congested {
                 connection.set(Flag::Paused, true);
                 connection.set(Flag::Behind, cursor.at < input.len());

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use config::Config;
 use role::Seat;
-use shm_table::{Hands, RowHandle, Table};
+use shm_table::{Congestion, Hands, RowHandle, Table};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
@@ -26,8 +26,8 @@ pub(crate) struct Work<'t> {
     pub finished: Vec<Seat>,
     /// Rows whose sockets had more than one read could take: each is read once more next turn.
     pub again: Vec<u32>,
-    /// Rows that wait for the turns of other workers before they are read again, and the slots of those workers, as bits.
-    pub congested: Vec<(u32, u64)>,
+    /// Rows that wait for the turns of other workers before they are read again.
+    pub congested: Vec<(u32, Congestion)>,
     /// The server ends: newcomers are sent away.
     pub draining: bool,
     /// Another process takes this one's place.

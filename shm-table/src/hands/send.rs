@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{Full, Hands};
 use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
 use crate::control::{Counter, ProcessState};
-use crate::handle::RowHandle;
+use crate::handle::{RowHandle, Slot};
 use crate::outbox;
 use crate::pool::{Hold, Item};
 use crate::row::{Order, State, Transport};
@@ -36,6 +36,14 @@ pub struct Envelope {
 pub struct Message {
     first: u32,
     bytes_max: u32,
+}
+
+/// A worker that had no turn to write what waits for its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Congestion {
+    slot: Slot,
+    /// In which of its turns that was.
+    turn: u64,
 }
 
 /// How many times its limit an outbox may hold while nobody has tried to write it: its reader is not to blame
@@ -142,7 +150,10 @@ impl Hands<'_> {
                 continue;
             }
             if !blocked && pending > limit / 2 {
-                self.congested |= 1 << word.owner.slot;
+                self.congested = Some(Congestion {
+                    slot: word.owner.slot,
+                    turn: self.turns(word.owner.slot),
+                });
             }
             self.targets.push((handle.row, word.owner.slot));
             debug_assert_eq!(word.generation, handle.generation);
@@ -150,21 +161,26 @@ impl Hands<'_> {
         self.push_to(message, to, urgency)
     }
 
-    /// Not 0 if, since the last call, a message went to a session that has much to read only because its worker had
-    /// no turn to write it. Who reads from senders then lets them wait until it had: a reader whose own socket is
-    /// full slows nobody.
-    ///
-    /// The slots of those workers, as bits.
-    pub fn take_congestion(&mut self) -> u64 {
-        std::mem::take(&mut self.congested)
+    /// The worker to blame if, since the last call, a message went to a session that has much to read only because its worker
+    /// had no turn to write it. Who reads from senders then lets them wait until it had ([`Self::is_relieved`]): a reader whose own
+    /// socket is full slows nobody.
+    pub fn take_congestion(&mut self) -> Option<Congestion> {
+        self.congested.take()
     }
 
-    /// True if a process is at work in each of these slots: one that is dead or has only been started has no turns yet.
-    pub fn are_at_work(&self, slots: u64) -> bool {
-        let controls = self.view.controls.iter().enumerate();
-        controls
-            .filter(|(slot, _)| slots >> slot & 1 != 0)
-            .all(|(_, control)| ProcessState::of(control.state.get()) == ProcessState::Running)
+    /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead has no turns, and neither has a
+    /// successor that has only been started.
+    pub fn is_relieved(&self, congestion: Congestion) -> bool {
+        let control = &self.view.controls[usize::from(congestion.slot)];
+        // The present turn had begun already, so only the next one counts; one's own is over when this is asked.
+        congestion.slot == self.me.slot
+            || ProcessState::of(control.state.get()) == ProcessState::Running
+                && (control.sleeping.get() != 0
+                    || self.turns(congestion.slot).wrapping_sub(congestion.turn) >= 2)
+    }
+
+    fn turns(&self, slot: Slot) -> u64 {
+        self.view.controls[usize::from(slot)].counters[Counter::Turns as usize].get()
     }
 
     /// Says whether an own row's socket takes no more.

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use config::Config;
 use role::Seat;
 use shm_table::{
-    Capacity, FIRST_WORKER, HandsSettings, Newcomer, ProcessId, ReadWindow, Role, RowHandle, Seats,
-    Table, Transport,
+    Capacity, Counter, FIRST_WORKER, HandsSettings, Newcomer, ProcessId, ReadWindow, Role,
+    RowHandle, Seats, Table, Transport,
 };
 
 use crate::poller::Poller;
@@ -230,6 +230,7 @@ impl<'t> House<'t> {
     pub fn turn(&mut self, worker: usize) {
         let mut events = Vec::new();
         let work = &mut self.works[worker];
+        work.hands.count(Counter::Turns, 1);
         work.poller.take(&mut events).unwrap();
         work.turn(&mut self.window, &mut events);
     }
@@ -242,6 +243,7 @@ impl<'t> House<'t> {
             quiet += 1;
             for work in &mut self.works {
                 work.clock = crate::clock::Clock::now(self.table.now_ms());
+                work.hands.count(Counter::Turns, 1);
                 work.poller.take(&mut events).unwrap();
                 let waits = !work.again.is_empty() || !work.congested.is_empty();
                 if !events.is_empty() || waits || !work.hands.about_to_sleep() {
