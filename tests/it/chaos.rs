@@ -16,6 +16,8 @@ fn settings(plan: &Plan) -> Settings {
         .with("table.arena_mib", 256)
         .with("table.memberships", 4 * plan.sessions)
         .with("limits.outbox_bytes", 32 << 20)
+        // Members wait in silence until their whole circle has come, which in a long run takes long.
+        .with("limits.heartbeat_timeout_ms", 3_600_000)
         .with("limits.login_timeout_ms", 60_000)
         .with("limits.handshake_timeout_ms", 60_000)
         .with("limits.drain_timeout_ms", 30_000)
