@@ -179,8 +179,8 @@ fn spent(server: &Server) -> Duration {
     all.map(processes::cpu_time).sum()
 }
 
-/// Measures each executable `rounds` times, in turn, and prints a table.
-pub fn measure(executables: &[&str], rounds: usize) {
+/// Measures each executable `rounds` times, in turn, at the loads in whose names `part` occurs, and prints a table.
+pub fn measure(executables: &[&str], rounds: usize, part: &str) {
     print!("| ns of the server's processor time per message delivered |");
     executables
         .iter()
@@ -194,7 +194,7 @@ pub fn measure(executables: &[&str], rounds: usize) {
         }
     );
     println!("| --- |{}", " ---: |".repeat(executables.len() * 2 - 1));
-    for load in &LOADS {
+    for load in LOADS.iter().filter(|load| load.name.contains(part)) {
         let mut costs = vec![Vec::new(); executables.len()];
         for round in 0..rounds {
             for turn in 0..executables.len() {

@@ -11,7 +11,8 @@ mod pause;
 
 const USAGE: &str = "\
 usage: bench idle [SESSIONS]                 memory of idle, logged-in connections
-       bench load BIN [OTHER_BIN [ROUNDS]]   processor time per message, of one executable or two side by side
+       bench load BIN [OTHER_BIN [ROUNDS [PART_OF_A_LOAD'S_NAME]]]
+                                             processor time per message, of one executable or two side by side
        bench pause [SESSIONS]                how long messages take while processes are replaced";
 
 fn main() {
@@ -19,17 +20,21 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["idle"] => idle::measure(9_000),
-        ["idle", sessions] => idle::measure(sessions.parse().expect("a number of sessions")),
+        ["idle", sessions] => idle::measure(number(sessions)),
         ["pause"] => [1_000, 10_000].into_iter().for_each(pause::measure),
-        ["pause", sessions] => pause::measure(sessions.parse().expect("a number of sessions")),
-        ["load", one] => load::measure(&[one], 5),
-        ["load", one, other] => load::measure(&[one, other], 5),
-        ["load", one, other, rounds] => {
-            load::measure(&[one, other], rounds.parse().expect("a number of rounds"));
-        }
+        ["pause", sessions] => pause::measure(number(sessions)),
+        ["load", one] => load::measure(&[one], 5, ""),
+        ["load", one, other] => load::measure(&[one, other], 5, ""),
+        ["load", one, other, rounds] => load::measure(&[one, other], number(rounds), ""),
+        ["load", one, other, rounds, part] => load::measure(&[one, other], number(rounds), part),
         _ => {
             eprintln!("{USAGE}");
             std::process::exit(2);
         }
     }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    let number = text.parse().ok();
+    number.unwrap_or_else(|| panic!("{text:?} is no number"))
 }
