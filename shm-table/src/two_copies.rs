@@ -60,6 +60,16 @@ impl<const WORDS: usize> TwoCopies<WORDS> {
         self.version.set(version.wrapping_add(1));
     }
 
+    /// Replaces one word of the published record by that of `record`, with one store. Only for the owner, and only where the
+    /// rest of the published record is true with it.
+    #[inline]
+    pub fn write_word<T: Pod>(&self, record: &T, word: usize) {
+        const { assert!(size_of::<T>() == 8 * WORDS) };
+        let words: &[[u8; 8]] = bytemuck::cast_slice(bytemuck::bytes_of(record));
+        let copy = &self.copies[(self.version.peek() & 1) as usize];
+        copy[word].set(u64::from_ne_bytes(words[word]));
+    }
+
     #[inline]
     fn copy<T: Pod>(&self, which: usize) -> T {
         const { assert!(size_of::<T>() == 8 * WORDS) };
@@ -106,6 +116,14 @@ pub struct Stream {
     /// State of the rate limit; the worker's own.
     pub rate: u64,
 }
+
+/// The word of a [`Stream`] that says which entries of the outbox are in order.
+pub(crate) const ORDERED_WORD: usize = std::mem::offset_of!(Stream, out_taken) / 8;
+
+const _: () = assert!(
+    std::mem::offset_of!(Stream, out_taken) == 8 * ORDERED_WORD
+        && std::mem::offset_of!(Stream, out_first) == 8 * ORDERED_WORD + 4
+);
 
 /// 64-bit words in a [`Stream`].
 pub(crate) const STREAM_WORDS: usize = size_of::<Stream>() / 8;

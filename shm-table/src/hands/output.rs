@@ -8,7 +8,7 @@ use crate::control::Counter;
 use crate::handle::RowHandle;
 use crate::outbox::{self, CLOSED};
 use crate::row::{Row, Transport};
-use crate::two_copies::Stream;
+use crate::two_copies::{ORDERED_WORD, Stream};
 
 /// What is left in an outbox after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,9 @@ impl<'t> Hands<'t> {
         }
         if stream.out_taken != taken {
             // What is about to be written must be named by the committed record: the kernel's count alone does not tell a
-            // successor whether the entries that it finds are those that were written.
-            self.commit(handle, stream);
+            // successor whether the entries that it finds are those that were written. Where nothing was in order before, the
+            // record's offset is 0 as it should be.
+            row.stream.write_word(stream, ORDERED_WORD);
         }
         let websocket = row.transport() == Transport::WebSocket;
         let mut slices = Slices::new();
