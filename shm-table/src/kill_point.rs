@@ -1,6 +1,6 @@
-//! Stopping a writer after its N-th store to the segment, to prove what recovery promises.
+//! Stopping a writer after its N-th store to the segment, or system call that matters, to prove what recovery promises.
 //!
-//! With the feature `kill-points` a thread can be armed: after the N-th store it unwinds with
+//! With the feature `kill-points` a thread can be armed: after the N-th of them it unwinds with
 //! [`Killed`], and until it is [revived](revive) every further store of that thread (a destructor that
 //! would tidy up, for one) is dropped, as it would be had the process been killed. Without the feature
 //! the two questions asked at each store are constants and cost nothing.
