@@ -34,9 +34,6 @@ fn processes_die_and_nobody_notices() {
     let start = Instant::now();
     let mut crowd = Crowd::gather(&server, &plan);
     crowd.wait_for_letters();
-    if plan.kills == 0 {
-        std::thread::sleep(std::time::Duration::from_secs(10));
-    }
     let journal = Journal::default();
     let kills = std::thread::scope(|scope| {
         Killer::new(&server, &crowd, &plan, &journal).rage(scope, plan.kills)

@@ -1,15 +1,16 @@
 //! Reload: every process is replaced by the executable on disk, nobody is disconnected, and what cannot take over changes nothing.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::client::BOTH;
 use tests::house::executable;
+use tests::installed::{executed, other_layout, program};
 use tests::wait::eventually;
 use tests::{Client, House, Server, Settings, posts};
 
@@ -21,59 +22,28 @@ struct Visited {
 
 impl Visited {
     fn begin() -> Visited {
-        let house = House::new(Settings::new());
-        let own = house.path().join("steadfast");
-        fs::copy(executable(), &own).unwrap();
-        let server = house.executable(&own).start();
+        let server = House::new(Settings::new()).installed().start();
         let clients = (0..10)
             .map(|number| Client::login(&server, BOTH[number % 2], &format!("u{number}")))
             .collect();
         Visited { server, clients }
     }
 
-    fn own(&self) -> PathBuf {
-        self.server.house().path().join("steadfast")
-    }
-
-    /// Replaces the executable in one step, as an installer does.
-    fn install(&self, from: &Path) {
-        let new = self.own().with_extension("new");
-        fs::copy(from, &new).unwrap();
-        fs::rename(&new, self.own()).unwrap();
+    fn house(&self) -> &House {
+        self.server.house()
     }
 
     /// The reload fails and says why, and everybody and everything is as before.
     fn is_refused(&mut self, why: &str) {
         let before = posts::filled(&self.server);
-        let output = self.server.house().run(&["reload"]);
+        let output = self.house().run(&["reload"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{output:?}");
         assert!(said.contains(why), "no {why:?} in {said}");
-        assert!(
-            self.server.house().log().contains(why),
-            "no {why:?} in the log"
-        );
+        assert!(self.house().log().contains(why), "no {why:?} in the log");
         assert_eq!(posts::filled(&self.server), before);
         self.clients.iter_mut().for_each(Client::expect_nothing);
     }
-}
-
-/// An executable that the kernel starts and that never says anything.
-fn sleeper(folder: &Path) -> PathBuf {
-    let (source, program) = (folder.join("sleeper.c"), folder.join("sleeper"));
-    fs::write(
-        &source,
-        "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n",
-    )
-    .unwrap();
-    let compiled = Command::new("cc")
-        .arg(&source)
-        .arg("-o")
-        .arg(&program)
-        .output()
-        .unwrap();
-    assert!(compiled.status.success(), "{compiled:?}");
-    program
 }
 
 #[test]
@@ -152,18 +122,18 @@ fn not_a_message_is_lost_or_doubled_under_traffic() {
 fn the_file_that_lies_there_now_is_what_runs() {
     let mut visited = Visited::begin();
     let all_run = |visited: &Visited, file: u64| {
-        let runs = |pid: &i32| fs::metadata(format!("/proc/{pid}/exe")).unwrap().ino() == file;
+        let runs = |pid: &i32| executed(*pid) == file;
         assert!(posts::filled(&visited.server).iter().all(runs));
     };
-    let old = fs::metadata(visited.own()).unwrap().ino();
+    let old = visited.house().installed_file();
     all_run(&visited, old);
-    visited.install(&executable());
-    let new = fs::metadata(visited.own()).unwrap().ino();
+    visited.house().install(&executable());
+    let new = visited.house().installed_file();
     assert_ne!(new, old);
     // A death alone changes nothing.
     posts::kill_each(&visited.server, "worker");
     all_run(&visited, old);
-    let output = visited.server.house().run(&["reload"]);
+    let output = visited.house().run(&["reload"]);
     assert!(output.status.success(), "{output:?}");
     all_run(&visited, new);
     posts::kill_each(&visited.server, "worker");
@@ -174,11 +144,19 @@ fn the_file_that_lies_there_now_is_what_runs() {
 #[test]
 fn an_executable_that_is_not_there_or_cannot_be_executed_is_refused() {
     let mut visited = Visited::begin();
-    fs::rename(visited.own(), visited.own().with_extension("away")).unwrap();
+    fs::rename(
+        visited.house().installation(),
+        visited.house().installation().with_extension("away"),
+    )
+    .unwrap();
     visited.is_refused("steadfast");
-    fs::write(visited.own(), "not a program").unwrap();
+    fs::write(visited.house().installation(), "not a program").unwrap();
     visited.is_refused("steadfast");
-    fs::set_permissions(visited.own(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        visited.house().installation(),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
     visited.is_refused("steadfast");
     restore_and_reload(visited);
 }
@@ -186,7 +164,7 @@ fn an_executable_that_is_not_there_or_cannot_be_executed_is_refused() {
 #[test]
 fn an_executable_that_ends_at_once_is_refused() {
     let mut visited = Visited::begin();
-    visited.install(Path::new("/bin/false"));
+    visited.house().install(Path::new("/bin/false"));
     visited.is_refused("exit status 1");
     restore_and_reload(visited);
 }
@@ -194,14 +172,15 @@ fn an_executable_that_ends_at_once_is_refused() {
 #[test]
 fn an_executable_that_never_becomes_ready_is_refused() {
     let mut visited = Visited::begin();
-    let sleeper = sleeper(visited.server.house().path());
-    visited.install(&sleeper);
+    let sleeper = program(visited.house().path(), "for (;;) pause();");
+    visited.house().install(&sleeper);
     visited.is_refused("not ready in time");
     eventually("nothing of it is left", || {
         tests::processes::children(visited.server.pid())
             .into_iter()
             .all(|pid| {
-                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != visited.own())
+                fs::read_link(format!("/proc/{pid}/exe"))
+                    .is_ok_and(|exe| exe != visited.house().installation())
             })
             .then_some(())
     });
@@ -210,10 +189,8 @@ fn an_executable_that_never_becomes_ready_is_refused() {
 
 #[test]
 fn an_executable_with_another_table_layout_is_refused() {
-    let other = std::env::var_os("STEADFAST_OTHER_LAYOUT")
-        .expect("STEADFAST_OTHER_LAYOUT: tests/run builds and names it");
     let mut visited = Visited::begin();
-    visited.install(Path::new(&other));
+    visited.house().install(&other_layout());
     visited.is_refused("layout");
     restore_and_reload(visited);
 }
@@ -221,7 +198,7 @@ fn an_executable_with_another_table_layout_is_refused() {
 #[test]
 fn the_dead_are_replaced_by_what_proved_good_though_the_file_is_broken_now() {
     let mut visited = Visited::begin();
-    visited.install(Path::new("/bin/false"));
+    visited.house().install(Path::new("/bin/false"));
     posts::kill_each(&visited.server, "worker");
     posts::kill_each(&visited.server, "timer");
     visited.clients.iter_mut().for_each(Client::expect_nothing);
@@ -262,8 +239,8 @@ fn a_second_reload_during_one_is_refused_and_the_first_goes_on() {
 /// With a good executable in its place again the same reload succeeds, and leaves nothing wrong behind.
 fn restore_and_reload(mut visited: Visited) {
     let before = posts::filled(&visited.server);
-    visited.install(&executable());
-    let output = visited.server.house().run(&["reload"]);
+    visited.house().install(&executable());
+    let output = visited.house().run(&["reload"]);
     assert!(output.status.success(), "{output:?}");
     let after = posts::filled(&visited.server);
     assert!(after.iter().all(|pid| !before.contains(pid)));

@@ -2,8 +2,8 @@
 //! changes nothing.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::client::BOTH;
 use tests::house::executable;
+use tests::installed::{executed, other_layout, program};
 use tests::processes::{self, children};
 use tests::wait::eventually;
 use tests::{Client, House, Server, Settings, Transport, posts, status};
@@ -25,10 +26,7 @@ struct Visited {
 
 impl Visited {
     fn begin() -> Visited {
-        let house = House::new(Settings::new());
-        let own = own(&house);
-        copy(&executable(), &own);
-        let server = house.executable(&own).start();
+        let server = House::new(Settings::new()).installed().start();
         let mut clients: Vec<Client> = (0..10)
             .map(|number| Client::login(&server, BOTH[number % 2], &format!("u{number}")))
             .collect();
@@ -41,9 +39,9 @@ impl Visited {
         }
     }
 
-    /// Replaces the executable in one step, as an installer does.
+    /// Replaces the executable.
     fn install(&self, from: &Path) {
-        install(self.server.house(), from);
+        self.server.house().install(from);
     }
 
     fn upgrade(&self) -> Output {
@@ -68,7 +66,10 @@ impl Visited {
     fn is_upgraded(&mut self) {
         let output = self.upgrade();
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(executed(self.server.pid()), inode(self.server.house()));
+        assert_eq!(
+            executed(self.server.pid()),
+            self.server.house().installed_file()
+        );
         assert_eq!(roles(&self.server), self.roles);
         self.all_talk();
     }
@@ -99,36 +100,10 @@ impl Visited {
     }
 }
 
-fn own(house: &House) -> PathBuf {
-    house.path().join("steadfast")
-}
-
-/// Copies a program. Not in this process: another thread may start a process at that moment, which has the file open for writing until it
-/// executes, and the kernel executes no such file.
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").args([from, to]).status().unwrap();
-    assert!(copied.success());
-}
-
-fn install(house: &House, from: &Path) {
-    let new = own(house).with_extension("new");
-    copy(from, &new);
-    fs::rename(&new, own(house)).unwrap();
-}
-
 fn upgrade(house: &House) -> Output {
     let mut command = Command::new(executable());
     command.arg("upgrade").arg("--config").arg(house.config());
     command.output().unwrap()
-}
-
-/// The file that a process executes.
-fn executed(pid: i32) -> u64 {
-    fs::metadata(format!("/proc/{pid}/exe")).unwrap().ino()
-}
-
-fn inode(house: &House) -> u64 {
-    fs::metadata(own(house)).unwrap().ino()
 }
 
 fn roles(server: &Server) -> Vec<i32> {
@@ -143,25 +118,6 @@ fn on_trial(server: &Server) -> i32 {
         let is_trial = |pid: &i32| processes::arguments(*pid).contains(&"--takeover-trial".into());
         children(server.pid()).into_iter().find(is_trial)
     })
-}
-
-/// A program in C.
-fn program(folder: &Path, body: &str) -> PathBuf {
-    let (source, program) = (folder.join("program.c"), folder.join("program"));
-    let head = "#include <string.h>\n#include <unistd.h>\n";
-    let text = format!("{head}int main(int argc, char **argv) {{ {body} }}\n");
-    fs::write(&source, text).unwrap();
-    let mut compiler = Command::new("cc");
-    let compiled = compiler.arg(&source).arg("-o").arg(&program).output();
-    let compiled = compiled.unwrap();
-    assert!(compiled.status.success(), "{compiled:?}");
-    program
-}
-
-fn other_layout() -> PathBuf {
-    std::env::var_os("STEADFAST_OTHER_LAYOUT")
-        .expect("STEADFAST_OTHER_LAYOUT: tests/run builds and names it")
-        .into()
 }
 
 #[test]
@@ -274,7 +230,7 @@ fn reload_and_upgrade_follow_each_other() {
         assert!(output.status.success(), "{output:?}");
         let now = roles(&visited.server);
         assert!(now.iter().all(|pid| !visited.roles.contains(pid)));
-        let here = inode(visited.server.house());
+        let here = visited.server.house().installed_file();
         assert!(now.iter().all(|&pid| executed(pid) == here));
         visited.roles = now;
         visited.is_upgraded();
@@ -285,7 +241,7 @@ fn reload_and_upgrade_follow_each_other() {
 #[test]
 fn the_dead_are_replaced_by_what_proved_good_before_the_upgrade() {
     let mut visited = Visited::begin();
-    let proved = inode(visited.server.house());
+    let proved = visited.server.house().installed_file();
     visited.install(&executable());
     visited.is_upgraded();
     posts::kill_each(&visited.server, "worker");
@@ -299,7 +255,7 @@ fn the_dead_are_replaced_by_what_proved_good_before_the_upgrade() {
 fn by_signal() {
     let visited = Visited::begin();
     visited.install(&executable());
-    let new = inode(visited.server.house());
+    let new = visited.server.house().installed_file();
     visited.server.signal(Signal::SIGUSR2);
     eventually("the master is another executable", || {
         (executed(visited.server.pid()) == new).then_some(())
@@ -317,7 +273,7 @@ fn by_signal() {
 #[test]
 fn an_executable_that_is_not_there_or_is_no_program_is_refused() {
     let mut visited = Visited::begin();
-    let own = own(visited.server.house());
+    let own = visited.server.house().installation();
     fs::rename(&own, own.with_extension("away")).unwrap();
     visited.is_refused("cannot be opened");
     fs::write(&own, "not a program").unwrap();
@@ -432,10 +388,8 @@ fn a_stop_during_an_upgrade_stops() {
 
 #[test]
 fn a_daemon_is_upgraded_as_well() {
-    let house = House::new(Settings::new());
-    let own = own(&house);
-    copy(&executable(), &own);
-    let mut command = Command::new(&own);
+    let house = House::new(Settings::new()).installed();
+    let mut command = Command::new(house.installation());
     command.arg("--daemon").arg("--config").arg(house.config());
     for name in ["STEADFAST_BIN", "STEADFAST_OTHER_LAYOUT"] {
         command.env_remove(name);
@@ -449,10 +403,10 @@ fn a_daemon_is_upgraded_as_well() {
     let mut client = Client::connect_to(house.address("server.tcp"), Transport::Tcp);
     client.expect("open");
     for _ in 0..2 {
-        install(&house, &executable());
+        house.install(&executable());
         let output = upgrade(&house);
         assert!(output.status.success(), "{output:?}");
-        assert_eq!((pid(), executed(before)), (before, inode(&house)));
+        assert_eq!((pid(), executed(before)), (before, house.installed_file()));
     }
     client.send(r#"{"type": "nonsense"}"#);
     client.expect("error");

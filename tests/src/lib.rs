@@ -19,6 +19,7 @@ pub mod folder;
 pub mod frames;
 pub mod house;
 pub mod http;
+pub mod installed;
 pub mod posts;
 pub mod processes;
 pub mod proxy;

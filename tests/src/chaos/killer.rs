@@ -11,8 +11,10 @@ use nix::sys::signal::Signal;
 use super::Crowd;
 use super::plan::Plan;
 use crate::posts;
+use crate::processes;
 use crate::random::Random;
 use crate::server::Server;
+use crate::wait::eventually;
 
 /// A role that lived so long is replaced at once when it dies; a younger one after a pause.
 const GROWN_UP: Duration = Duration::from_millis(1_100);
@@ -129,7 +131,17 @@ impl<'a> Killer<'a> {
             }
         }
         finish(under_way);
+        self.wait_for_calm();
         self.kills
+    }
+
+    /// Waits until the last victim is gone, those that hang included, and every post is filled.
+    fn wait_for_calm(&self) {
+        eventually("whoever was killed or stopped is gone", || {
+            let children = processes::children(self.server.pid());
+            (!children.iter().any(|pid| self.dead.contains(pid))).then_some(())
+        });
+        posts::filled(self.server);
     }
 
     /// Any time up to `longest`.
@@ -142,12 +154,12 @@ impl<'a> Killer<'a> {
     fn victim(&mut self) -> Option<(i32, &'static str)> {
         let now = Instant::now();
         let mut victims = Vec::new();
-        for (role, chances) in [("worker", 1), ("timer", 1)] {
+        for role in ["worker", "timer"] {
             for pid in self.server.processes(role) {
                 let seen = *self.first_seen.entry(pid).or_insert(now);
                 let grown_up = now - seen > GROWN_UP || self.random.one_in(5);
                 if grown_up && !self.dead.contains(&pid) {
-                    victims.extend(std::iter::repeat_n((pid, role), chances));
+                    victims.push((pid, role));
                 }
             }
         }
@@ -196,7 +208,7 @@ impl<'a> Killer<'a> {
         };
         let calm = self.random.one_in(2);
         if calm {
-            posts::filled(server);
+            self.wait_for_calm();
         }
         let run = move || {
             let output = server.house().run(&[how]);
@@ -220,7 +232,7 @@ impl<'a> Killer<'a> {
     }
 
     fn audit(&mut self) {
-        posts::filled(self.server);
+        self.wait_for_calm();
         if let Err(found) = posts::audit(self.server) {
             self.journal.fail(found);
         }
