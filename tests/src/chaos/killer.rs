@@ -71,6 +71,7 @@ pub struct Killer<'a> {
     pace: Duration,
     start: Instant,
     first_seen: HashMap<i32, Instant>,
+    /// Who was killed or stopped and may still be there.
     dead: HashSet<i32>,
     kills: u32,
 }
@@ -153,6 +154,10 @@ impl<'a> Killer<'a> {
     /// Somebody to kill: mostly one that will be replaced at once.
     fn victim(&mut self) -> Option<(i32, &'static str)> {
         let now = Instant::now();
+        // Process ids come again.
+        let children = processes::children(self.server.pid());
+        self.dead.retain(|pid| children.contains(pid));
+        self.first_seen.retain(|pid, _| children.contains(pid));
         let mut victims = Vec::new();
         for role in ["worker", "timer"] {
             for pid in self.server.processes(role) {
