@@ -10,7 +10,7 @@ use crate::back::{everything_is_back, holders, settled};
 
 fn settings(plan: &Plan) -> Settings {
     Settings::new()
-        .with("server.workers", 3)
+        .with("server.workers", plan.workers)
         .with("server.watchdog_ms", 1_000)
         .with("table.sessions", 2 * plan.sessions)
         .with("table.arena_mib", 256)

@@ -14,6 +14,8 @@ pub struct Plan {
     pub kills: u32,
     /// Kills that are tried a second, on average; some find nobody old enough: `CHAOS_PACE`.
     pub pace: f64,
+    /// Workers: `CHAOS_WORKERS`. The more there are, the more can die a second without one dying young.
+    pub workers: u32,
     /// Members, half of them on each transport: `CHAOS_SESSIONS`.
     pub sessions: usize,
     /// Letters a second that all members together write: `CHAOS_LETTERS`. Each arrives two to three times.
@@ -36,6 +38,7 @@ impl Plan {
             seed: number("CHAOS_SEED").unwrap_or_else(clock),
             kills: number("CHAOS_KILLS").unwrap_or(kills),
             pace: number("CHAOS_PACE").unwrap_or(8.0),
+            workers: number("CHAOS_WORKERS").unwrap_or(3),
             sessions: number("CHAOS_SESSIONS").unwrap_or(520),
             letters: number("CHAOS_LETTERS").unwrap_or(800.0),
             storm: 20,
