@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::types::{AuthMode, Config, WORKERS_MAX};
+use crate::types::{AuthMode, Bus, Config, WORKERS_MAX};
 
 /// A key and what is wrong with its value.
 type Fault = (&'static str, String);
@@ -28,10 +28,7 @@ impl Config {
         self.check_auth(&mut faults);
         self.check_api(&mut faults);
         if self.cluster.enabled {
-            faults.push((
-                "cluster.enabled",
-                "clusters are not available in this version".into(),
-            ));
+            self.check_cluster(&mut faults);
         }
         faults
     }
@@ -132,6 +129,19 @@ impl Config {
                 self.cluster.lease_ms.into(),
                 1_000,
                 HOUR_MS,
+            ),
+            (
+                "cluster.queue_bytes",
+                self.cluster.queue_bytes,
+                65_536,
+                1_024 * MIB,
+            ),
+            ("cluster.hosts", self.cluster.hosts.into(), 1, 255),
+            (
+                "cluster.last_seen_ms",
+                self.cluster.last_seen_ms,
+                1_000,
+                365 * 24 * HOUR_MS,
             ),
         ]
         .into_iter()
@@ -248,6 +258,64 @@ impl Config {
                 "auth.admins",
                 format!("the whole configuration is larger than {JSON_BYTES_MAX} bytes"),
             ));
+        }
+    }
+
+    fn check_cluster(&self, faults: &mut Vec<Fault>) {
+        let cluster = &self.cluster;
+        let missing = |key: &'static str, faults: &mut Vec<Fault>| {
+            let bus = match cluster.bus {
+                Bus::Redis => "redis",
+                Bus::Rabbitmq => "rabbitmq",
+                Bus::Forwarder => "forwarder",
+                Bus::Mesh => "mesh",
+            };
+            faults.push((key, format!("cluster.bus = \"{bus}\" needs it")));
+        };
+        if cluster.redis.is_empty() {
+            faults.push((
+                "cluster.redis",
+                "a cluster needs a directory: the address of a Redis or Valkey".into(),
+            ));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !(1..=64).contains(&cluster.namespace.len()) || !cluster.namespace.chars().all(plain) {
+            faults.push((
+                "cluster.namespace",
+                "it must be 1 to 64 letters, digits, '-', '_' or '.'".into(),
+            ));
+        }
+        if !self.server.node.chars().all(plain) {
+            faults.push((
+                "server.node",
+                "in a cluster it must consist of letters, digits, '-', '_' and '.'".into(),
+            ));
+        }
+        let timeout_ms = u64::from(cluster.timeout_ms);
+        if timeout_ms != 0 && !(100..=HOUR_MS).contains(&timeout_ms) {
+            faults.push((
+                "cluster.timeout_ms",
+                format!("{timeout_ms} is neither 0 nor between 100 and {HOUR_MS}"),
+            ));
+        }
+        match cluster.bus {
+            Bus::Redis => {}
+            Bus::Rabbitmq if cluster.rabbitmq.is_empty() => missing("cluster.rabbitmq", faults),
+            Bus::Rabbitmq => {}
+            Bus::Forwarder if cluster.forwarder.is_empty() => missing("cluster.forwarder", faults),
+            Bus::Mesh if cluster.mesh_listen.is_empty() => missing("cluster.mesh_listen", faults),
+            Bus::Forwarder | Bus::Mesh => {}
+        }
+        if matches!(cluster.bus, Bus::Forwarder | Bus::Mesh) && cluster.secret.0.is_empty() {
+            missing("cluster.secret", faults);
+        }
+        if cluster.bus == Bus::Mesh && cluster.mesh_listen.starts_with("tls://") {
+            if cluster.tls_cert_file.as_os_str().is_empty() {
+                missing("cluster.tls_cert_file", faults);
+            }
+            if cluster.tls_key_file.as_os_str().is_empty() {
+                missing("cluster.tls_key_file", faults);
+            }
         }
     }
 

@@ -23,6 +23,7 @@ impl Default for Server {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             user: String::new(),
+            proxies: Vec::new(),
             watchdog_ms: 5_000,
         }
     }
@@ -87,8 +88,16 @@ impl Default for Cluster {
             rabbitmq: String::new(),
             forwarder: Vec::new(),
             mesh_listen: String::new(),
+            mesh_advertise: String::new(),
             secret: Secret::default(),
             lease_ms: 10_000,
+            timeout_ms: 5_000,
+            queue_bytes: 16_777_216,
+            hosts: 32,
+            last_seen_ms: 604_800_000,
+            tls_ca_file: PathBuf::new(),
+            tls_cert_file: PathBuf::new(),
+            tls_key_file: PathBuf::new(),
         }
     }
 }

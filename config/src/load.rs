@@ -257,11 +257,14 @@ fn sections(tree: &Value) -> impl Iterator<Item = (&str, &serde_json::Map<String
 
 impl Config {
     fn resolve_paths(&mut self, folder: &Path) {
-        let paths: [&mut PathBuf; 4] = [
+        let paths: [&mut PathBuf; 7] = [
             &mut self.server.pid_file,
             &mut self.server.log_file,
             &mut self.auth.jwt_public_key_file,
             &mut self.auth.jwks_file,
+            &mut self.cluster.tls_ca_file,
+            &mut self.cluster.tls_cert_file,
+            &mut self.cluster.tls_key_file,
         ];
         for path in paths {
             // Empty means none.

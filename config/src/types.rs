@@ -21,7 +21,7 @@ pub struct Config {
     pub limits: Limits,
     /// Who may log in, and from which pages.
     pub auth: Auth,
-    /// Other hosts; not available in this version.
+    /// Other hosts.
     pub cluster: Cluster,
     /// The HTTP API; reserved, not served yet.
     pub api: Api,
@@ -51,6 +51,9 @@ pub struct Server {
     pub log_format: LogFormat,
     /// User to become after binding; empty = stay.
     pub user: String,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed when they say whose connection it is, by the PROXY
+    /// protocol or `X-Forwarded-For`.
+    pub proxies: Vec<String>,
     /// A process whose heartbeat is older than this is killed and replaced; milliseconds, 1000 to 600000.
     pub watchdog_ms: u32,
 }
@@ -129,28 +132,44 @@ pub struct Auth {
     pub origins: Vec<String>,
 }
 
-/// `[cluster]`; not available in this version.
+/// `[cluster]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Whether this host is one of several.
     pub enabled: bool,
-    /// Where the directory is.
+    /// Where the directory is: `redis://`, `rediss://`, and with `+cluster` or `+sentinel` behind the scheme's name several servers.
     pub redis: String,
     /// Prefix of every key and channel.
     pub namespace: String,
     /// How messages travel between hosts.
     pub bus: Bus,
-    /// Address of RabbitMQ.
+    /// Address of RabbitMQ, `amqp://` or `amqps://`.
     pub rabbitmq: String,
-    /// Addresses of forwarders.
+    /// Addresses of forwarders, `tcp://host:port` or `tls://host:port`, in the order in which they are preferred.
     pub forwarder: Vec<String>,
-    /// Where other hosts of the mesh connect.
+    /// Where other hosts of the mesh connect, `tcp://address:port` or `tls://address:port`.
     pub mesh_listen: String,
-    /// Shared by the hosts of one cluster.
+    /// What other hosts of the mesh are told to connect to; empty = `mesh_listen`.
+    pub mesh_advertise: String,
+    /// Shared by the hosts of one cluster; every frame between hosts is signed with it. Empty = frames are not signed.
     pub secret: Secret,
     /// A host silent this long is dead, ms.
     pub lease_ms: u32,
+    /// How long a message for another host may wait to be taken there, ms; 0 = as long as there is room in the queue.
+    pub timeout_ms: u32,
+    /// Most bytes of messages that wait to be taken by other hosts.
+    pub queue_bytes: u64,
+    /// Most other hosts, 1 to 255.
+    pub hosts: u8,
+    /// How long the directory remembers when a user was last seen, ms.
+    pub last_seen_ms: u64,
+    /// PEM file of the authorities that are trusted; empty = those that are well known.
+    pub tls_ca_file: PathBuf,
+    /// PEM file of this host's certificate, for a mesh on `tls://`.
+    pub tls_cert_file: PathBuf,
+    /// PEM file of the certificate's key.
+    pub tls_key_file: PathBuf,
 }
 
 /// `[api]`; reserved, not served in this version.

@@ -239,9 +239,14 @@ fn a_value_that_breaks_a_rule_is_blamed_on_its_line() {
             "origin",
         ),
         (
-            "[cluster]\nenabled = true",
-            "cluster.enabled",
-            "not available",
+            "[cluster]\nnamespace = \"a b\"\nenabled = true",
+            "cluster.namespace",
+            "letters",
+        ),
+        (
+            "[cluster]\nforwarder = []\nbus = \"forwarder\"\nsecret = \"s\"\nenabled = true",
+            "cluster.forwarder",
+            "needs it",
         ),
         ("[api]\nlisten = \"0.0.0.0:9503\"", "api.listen", "token"),
         ("[api]\nlisten = \"here\"", "api.listen", "address"),

@@ -1,0 +1,2 @@
+//! How frames travel between hosts.
+#![forbid(unsafe_code)]

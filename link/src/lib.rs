@@ -1,0 +1,2 @@
+//! The link: messages to and from other hosts.
+#![forbid(unsafe_code)]
