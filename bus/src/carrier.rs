@@ -1,0 +1,137 @@
+//! What each kind of bus is built from, and what it gives back.
+
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    FRAME_BYTES_MAX, Full, Hosts, Incoming, Settings,
+    envelope::{Envelopes, Refusal},
+    notice::Notice,
+    queue::Queue,
+    state::Teller,
+};
+
+/// Bytes of frames that wait to leave for one host (mesh, forwarder) or for the broker.
+pub(crate) const OUTGOING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How much is taken and written at once.
+pub(crate) const BATCH_BYTES: usize = 256 * 1024;
+/// What could not leave for so long, because nothing was connected, is lost: whoever sent it has repeated it or given up.
+pub(crate) const STALE: Duration = Duration::from_secs(2);
+
+/// The sending half of a bus.
+pub(crate) trait Carrier: Send + Sync {
+    fn send(&self, to: &str, payload: &Bytes) -> Result<(), Full>;
+    /// Whether something that was handed over has not left yet.
+    fn waiting(&self) -> bool;
+}
+
+/// What every kind of bus has.
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) hosts: Hosts,
+    pub(crate) state: Teller,
+    pub(crate) frames: Arc<Frames>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        settings: Settings,
+        hosts: Hosts,
+        incoming: Arc<Queue<Incoming>>,
+        state: Teller,
+    ) -> Result<Self, String> {
+        let cluster = &settings.cluster;
+        let envelopes = Envelopes::new(
+            &cluster.namespace,
+            &settings.node,
+            &settings.boot,
+            &cluster.secret.0,
+        )?;
+        let frames = Frames {
+            envelopes,
+            incoming,
+            refused: Notice::default(),
+            lost: Notice::default(),
+        };
+        Ok(Self {
+            settings,
+            hosts,
+            state,
+            frames: Arc::new(frames),
+        })
+    }
+
+    /// How long a connection may be silent.
+    pub(crate) fn silence(&self) -> Duration {
+        crate::wire::silence(Duration::from_millis(self.settings.cluster.lease_ms.into()))
+    }
+}
+
+/// Frames on their way out and in.
+pub(crate) struct Frames {
+    envelopes: Envelopes,
+    incoming: Arc<Queue<Incoming>>,
+    refused: Notice,
+    lost: Notice,
+}
+
+impl Frames {
+    /// A frame ready to travel, or `None` if the payload is too long to travel at all.
+    pub(crate) fn seal(&self, to: &str, payload: &[u8]) -> Option<Bytes> {
+        if payload.len() > FRAME_BYTES_MAX {
+            self.lost.tell(format_args!(
+                "a payload of {} bytes for host {to} is lost: {FRAME_BYTES_MAX} is the most",
+                payload.len()
+            ));
+            return None;
+        }
+        Some(self.envelopes.seal(to, payload))
+    }
+
+    /// Passes an arrived frame on as soon as there is room. `peer`: whose frames alone may come here.
+    pub(crate) async fn accept(&self, frame: Bytes, peer: Option<&str>) {
+        if let Some(incoming) = self.open(&frame, peer) {
+            let bytes = incoming.payload.len();
+            self.incoming.put_patiently(incoming, bytes).await;
+        }
+    }
+
+    /// Passes an arrived frame on, or loses it if there is no room: for brokers, which have more to do than wait for us.
+    pub(crate) fn accept_or_lose(&self, frame: &Bytes) {
+        if let Some(incoming) = self.open(frame, None) {
+            let bytes = incoming.payload.len();
+            if let Err(incoming) = self.incoming.put(incoming, bytes) {
+                self.lost.tell(format_args!(
+                    "frames from host {} came faster than they were taken and are lost",
+                    incoming.from
+                ));
+            }
+        }
+    }
+
+    fn open(&self, frame: &Bytes, peer: Option<&str>) -> Option<Incoming> {
+        let incoming = match self.envelopes.open(frame) {
+            Ok(incoming) if peer.is_none_or(|peer| peer == incoming.from) => incoming,
+            Ok(incoming) => {
+                self.refused.tell(format_args!(
+                    "a frame of host {} came from host {}; it is dropped",
+                    incoming.from,
+                    peer.unwrap_or_default()
+                ));
+                return None;
+            }
+            Err(refusal @ (Refusal::Unsigned | Refusal::Forged | Refusal::Signed)) => {
+                self.refused.tell(format_args!(
+                    "a frame is dropped: {refusal}; all hosts need the same cluster.secret"
+                ));
+                return None;
+            }
+            Err(refusal) => {
+                self.refused
+                    .tell(format_args!("a frame is dropped: {refusal}"));
+                return None;
+            }
+        };
+        Some(incoming)
+    }
+}
