@@ -9,6 +9,7 @@ use crate::{
     notice::Notice,
     queue::Queue,
     state::Teller,
+    wire::{Introducer, Role},
 };
 
 /// Bytes of frames that wait to leave for one host (mesh, forwarder) or for the broker.
@@ -61,9 +62,78 @@ impl Context {
         })
     }
 
+    /// For buses whose hosts connect to each other or to a forwarder.
+    pub(crate) fn introducer(&self, roles: [Role; 2]) -> Result<Introducer, String> {
+        let (cluster, boot) = (&self.settings.cluster, self.frames.envelopes.boot());
+        Introducer::new(
+            &cluster.secret.0,
+            &cluster.namespace,
+            &self.settings.node,
+            boot,
+            roles,
+            self.silence(),
+        )
+    }
+
     /// How long a connection may be silent.
     pub(crate) fn silence(&self) -> Duration {
         crate::wire::silence(Duration::from_millis(self.settings.cluster.lease_ms.into()))
+    }
+}
+
+/// The directory knows other hosts than before; never, where nobody tells any more.
+pub(crate) async fn changed(hosts: &mut Hosts) {
+    if hosts.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Which hosts of the directory are reached.
+#[derive(Default)]
+pub(crate) struct Reach {
+    some: bool,
+    missing: Vec<String>,
+}
+
+/// A host that is not reached.
+pub(crate) struct Unreached<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) why: String,
+}
+
+impl Reach {
+    pub(crate) fn reached(&mut self) {
+        self.some = true;
+    }
+
+    /// It is too early to say.
+    pub(crate) fn in_doubt(&mut self) {
+        self.some = true;
+    }
+
+    pub(crate) fn missing(&mut self, Unreached { name, why }: Unreached<'_>) {
+        // Three hosts are enough to find out what is wrong.
+        if self.missing.len() < 3 {
+            self.missing.push(format!("host {name}: {why}"));
+        } else {
+            self.missing.push(String::new());
+        }
+    }
+
+    pub(crate) fn tell(&self, state: &Teller) {
+        if self.missing.is_empty() {
+            return state.up();
+        }
+        let more = self.missing.len().saturating_sub(3);
+        let mut why = self.missing[..self.missing.len() - more].join("; ");
+        if more > 0 {
+            why.push_str(&format!("; and {more} more"));
+        }
+        if self.some {
+            state.partly(why)
+        } else {
+            state.away(why)
+        }
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) struct Envelopes {
     key: Option<hmac::Key>,
     namespace: Vec<u8>,
     node: String,
+    boot: u64,
     /// The beginning of every frame sent, up to the recipient.
     head: Vec<u8>,
 }
@@ -53,7 +54,7 @@ impl Envelopes {
                 node.len()
             ));
         };
-        let boot = (boot.len() == 16)
+        let boot = (boot.len() == 16 && boot.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .then(|| u64::from_str_radix(boot, 16).ok())
             .flatten()
             .ok_or_else(|| format!("boot is {boot:?}, not 16 hexadecimal digits"))?;
@@ -69,8 +70,13 @@ impl Envelopes {
             key,
             namespace: prefix,
             node: node.into(),
+            boot,
             head,
         })
+    }
+
+    pub(crate) fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// A frame for a host. A name longer than 255 bytes is nobody's; its frame is for the name that it begins with, which is nobody's either.

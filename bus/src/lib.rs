@@ -22,8 +22,10 @@ mod notice;
 mod queue;
 mod rabbitmq;
 mod redis;
+pub mod relay;
+mod seat;
 mod state;
-pub mod wire;
+mod wire;
 
 use bytes::Bytes;
 use directory::Host;
