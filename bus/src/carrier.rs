@@ -1,7 +1,7 @@
 //! What each kind of bus is built from, and what it gives back.
 
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     FRAME_BYTES_MAX, Full, Hosts, Incoming, Settings,
@@ -18,6 +18,9 @@ pub(crate) const OUTGOING_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) const BATCH_BYTES: usize = 256 * 1024;
 /// What could not leave for so long, because nothing was connected, is lost: whoever sent it has repeated it or given up.
 pub(crate) const STALE: Duration = Duration::from_secs(2);
+
+/// How long a broker may be silent; it is asked something three times as often.
+pub(crate) const BROKER_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The sending half of a bus.
 pub(crate) trait Carrier: Send + Sync {
@@ -166,17 +169,22 @@ impl Frames {
         }
     }
 
-    /// Passes an arrived frame on, or loses it if there is no room: for brokers, which have more to do than wait for us.
-    pub(crate) fn accept_or_lose(&self, frame: &Bytes) {
+    /// Passes an arrived frame on even if there is no room; whoever calls this has other means to bound what comes, and waits for [`Frames::room`].
+    pub(crate) fn accept_anyway(&self, frame: &Bytes) {
         if let Some(incoming) = self.open(frame, None) {
             let bytes = incoming.payload.len();
-            if let Err(incoming) = self.incoming.put(incoming, bytes) {
-                self.lost.tell(format_args!(
-                    "frames from host {} came faster than they were taken and are lost",
-                    incoming.from
-                ));
-            }
+            self.incoming.put_anyway(incoming, bytes);
         }
+    }
+
+    /// Waits until there is room for an arrived frame.
+    pub(crate) async fn room(&self) {
+        self.incoming.wait_for_room().await;
+    }
+
+    /// A frame is lost; why.
+    pub(crate) fn lose(&self, why: impl fmt::Display) {
+        self.lost.tell(why);
     }
 
     fn open(&self, frame: &Bytes, peer: Option<&str>) -> Option<Incoming> {

@@ -74,8 +74,27 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Puts an item in whether there is room or not.
+    pub(crate) fn put_anyway(&self, value: T, bytes: usize) {
+        let mut inner = self.lock();
+        let first = inner.items.is_empty();
+        inner.bytes += bytes + ITEM_BYTES;
+        inner.items.push_back(Item {
+            value,
+            bytes: bytes + ITEM_BYTES,
+            since: Instant::now(),
+        });
+        drop(inner);
+        if first {
+            self.more.notify_one();
+        }
+    }
+
     /// Puts an item in as soon as there is room.
-    pub(crate) async fn put_patiently(&self, mut value: T, bytes: usize) {
+    pub(crate) async fn put_patiently(&self, value: T, bytes: usize) {
+        let Err(mut value) = self.put(value, bytes) else {
+            return;
+        };
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             // Before the attempt, or room made just after it would go unnoticed.
@@ -83,6 +102,18 @@ impl<T> Queue<T> {
             match self.put(value, bytes) {
                 Ok(()) => return,
                 Err(back) => value = back,
+            }
+            room.await;
+        }
+    }
+
+    /// Waits until there is room for something.
+    pub(crate) async fn wait_for_room(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            if self.lock().bytes < self.bytes_max {
+                return;
             }
             room.await;
         }

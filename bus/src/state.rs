@@ -60,6 +60,10 @@ pub(crate) fn channel() -> (Teller, watch::Receiver<State>) {
 }
 
 impl Teller {
+    pub(crate) fn is_up(&self) -> bool {
+        self.0.borrow().is_up()
+    }
+
     pub(crate) fn up(&self) {
         self.tell(Condition::Up);
     }

@@ -83,7 +83,8 @@ pub(crate) async fn reach(
     introducer.connected(stream).await
 }
 
-async fn connect(address: &Address, trust: &Trust) -> Result<Box<dyn Stream>, Broken> {
+/// Connects; the TLS handshake included, the introduction not.
+pub(crate) async fn connect(address: &Address, trust: &Trust) -> Result<Box<dyn Stream>, Broken> {
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
     tcp.set_nodelay(true)?;
     if !address.tls {
