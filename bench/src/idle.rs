@@ -49,6 +49,7 @@ fn segment_bytes(sessions: u32) -> u64 {
         groups: 4096,
         memberships: 65_536,
         workers: 2,
+        hosts: 0,
     };
     capacity.segment_bytes()
 }

@@ -41,6 +41,11 @@ pub fn capacity(config: &Config) -> Capacity {
         groups: config.table.groups,
         memberships: config.table.memberships,
         workers: config.worker_count(),
+        hosts: if config.cluster.enabled {
+            config.cluster.hosts
+        } else {
+            0
+        },
     }
 }
 
@@ -98,6 +103,7 @@ mod tests {
             groups: 4,
             memberships: 4,
             workers: 1,
+            hosts: 0,
         }
     }
 

@@ -385,6 +385,7 @@ mod tests {
             groups: 4,
             memberships: 4,
             workers: 2,
+            hosts: 0,
         });
         let me = std::process::id().cast_signed();
         assert_eq!(state().check(&table, me), Ok(()));

@@ -19,6 +19,7 @@ fn table() -> &'static Table {
         groups: 4096,
         memberships: 65_536,
         workers: 1,
+        hosts: 0,
     })))
 }
 

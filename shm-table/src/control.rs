@@ -119,11 +119,19 @@ pub enum Counter {
     Salvaged,
     /// Sessions closed because their input was being handled at two crashes running.
     Poisoned,
+    /// Letters handed over to the link.
+    HandedOver,
+    /// Messages from other hosts taken in.
+    TakenIn,
+    /// Messages from other hosts that had come before.
+    Repeated,
+    /// Letters that nobody took.
+    Undelivered,
 }
 
 impl Counter {
     /// Every counter with the name that `status` shows.
-    pub const ALL: [(Counter, &'static str); 12] = [
+    pub const ALL: [(Counter, &'static str); 16] = [
         (Counter::MessagesIn, "messages_in"),
         (Counter::MessagesOut, "messages_out"),
         (Counter::BytesIn, "bytes_in"),
@@ -136,6 +144,10 @@ impl Counter {
         (Counter::Adopted, "adopted"),
         (Counter::Salvaged, "salvaged"),
         (Counter::Poisoned, "poisoned"),
+        (Counter::HandedOver, "handed_over"),
+        (Counter::TakenIn, "taken_in"),
+        (Counter::Repeated, "repeated"),
+        (Counter::Undelivered, "undelivered"),
     ];
 }
 

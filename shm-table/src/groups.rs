@@ -27,7 +27,8 @@ pub(crate) struct Group {
     pub chunks: Word64,
     /// First chunk with a hole, plus one. Lock holders only.
     pub partial: Word32,
-    pub reserved: Word32,
+    /// [`crate::Elsewhere`]: 0 unknown, 1 no, 2 yes. The link.
+    pub elsewhere: Word32,
 }
 
 impl Item for Group {
@@ -174,6 +175,7 @@ impl<'t> Groups<'t> {
         group.begin_life(name, hash);
         group.chunks.put(0);
         group.partial.put(0);
+        group.elsewhere.put(0);
         group.hold.put(Hold::Shared.word());
         self.chain(index);
         Some(Link::to(index, group.generation.peek()))
@@ -209,8 +211,12 @@ impl<'t> Groups<'t> {
         if used | 1 << slot == FULL {
             self.no_longer_partial(group, chunk_index);
         }
-        group.count.put(group.count.peek() + 1);
+        let count = group.count.peek() + 1;
+        group.count.put(count);
         membership.row.set(handle.link().0);
+        if count == 1 {
+            self.0.header.groups_changes.add(1);
+        }
         Some(chunk_index * CHUNK_SLOTS as u32 + slot as u32)
     }
 
@@ -313,6 +319,7 @@ impl<'t> Groups<'t> {
     fn end(&self, index: u32) {
         self.buckets().unchain(index);
         self.0.group_pool().give(&[index]);
+        self.0.header.groups_changes.add(1);
     }
 
     /// Ends a chunk's life. It must not be in a group's chain any more.

@@ -51,6 +51,10 @@ pub type Slot = u8;
 pub const MASTER: Slot = 0;
 /// The timer's slot.
 pub const TIMER: Slot = 1;
+/// The link's slot.
+pub const LINK: Slot = 2;
+/// The slot of the HTTP API.
+pub const API: Slot = 3;
 /// The first worker's slot; worker `n` of `0..workers` has slot `FIRST_WORKER + n`.
 pub const FIRST_WORKER: Slot = 4;
 /// The most workers a segment can have: slots are bits of a 64-bit word.

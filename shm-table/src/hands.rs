@@ -2,6 +2,8 @@
 //!
 //! Nothing in here is needed to go on after the process's death: magazines, lists and walks are caches.
 
+mod cluster;
+mod mail;
 mod output;
 mod receive;
 mod send;
@@ -10,7 +12,7 @@ mod session;
 use std::net::SocketAddr;
 
 use crate::control::{Counter, ProcessState};
-use crate::handle::{Link, ProcessId, RowHandle, Slot};
+use crate::handle::{LINK, Link, ProcessId, RowHandle, Slot};
 use crate::pool::Magazine;
 use crate::ready::{Walk, announce_sleep, must_ring};
 use crate::row::{Order, Orders, Row, RowWord, State, Transport};
@@ -21,6 +23,8 @@ use crate::two_copies::Stream;
 use crate::view::{View, unix_ms};
 use crate::word::full_fence;
 
+pub use cluster::Elsewhere;
+pub use mail::{Mail, NotTaken};
 pub use output::Output;
 pub use send::{Congestion, Envelope, Message, Urgency};
 pub use session::{
@@ -72,6 +76,8 @@ pub struct Hands<'t> {
     /// Scratch of `write_output`.
     written: Vec<u32>,
     walk: Walk,
+    /// The link's mailbox, in the link's hands.
+    mail: mail::Open,
     /// Slots for which something became ready, as bits.
     touched: u64,
     /// Where the search for a forgettable user goes on.
@@ -100,6 +106,7 @@ impl Table {
             targets: Vec::new(),
             written: Vec::new(),
             walk: Walk::default(),
+            mail: mail::Open::default(),
             touched: 0,
             forget_at: 0,
         }
@@ -204,6 +211,7 @@ impl<'t> Hands<'t> {
         row.word.set(RowWord { state, ..word }.pack());
         if word.state == State::LoggedIn && state != State::LoggedIn {
             self.depart(handle);
+            self.mark_changed(handle.row);
         }
     }
 
@@ -411,7 +419,15 @@ impl<'t> Hands<'t> {
     /// Announces sleep. False: something became ready meanwhile, so look again instead.
     pub fn about_to_sleep(&self) -> bool {
         let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
-        announce_sleep(sleeping, self.view.ready(self.me.slot))
+        if !announce_sleep(sleeping, self.view.ready(self.me.slot)) {
+            return false;
+        }
+        // Looked at after the announcement, like the ready bits.
+        let mail = self.me.slot == LINK && self.has_mail();
+        if mail {
+            sleeping.set(0);
+        }
+        !mail
     }
 
     /// Takes the announcement back.

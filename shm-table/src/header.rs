@@ -11,7 +11,7 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"STEADFST");
 pub(crate) const LAYOUT_VERSION: u32 = if cfg!(feature = "other-layout") {
     u32::MAX
 } else {
-    2
+    3
 };
 
 /// The header. Written by the master when it creates the segment, unless said otherwise.
@@ -27,6 +27,9 @@ pub(crate) struct Header {
     pub groups: Word32,
     pub memberships: Word32,
     pub workers: Word32,
+    pub hosts: Word32,
+    /// 1 where there is a link that wants to know of logins and departures. Master.
+    pub linked: Word32,
     pub arena_bytes: Word64,
     /// Tells this segment's life from any other's; part of every session id.
     pub boot: Word64,
@@ -44,6 +47,8 @@ pub(crate) struct Header {
     /// Memberships that exist, and the most there ever were. Anybody.
     pub memberships_used: Word32,
     pub memberships_high_water: Word32,
+    /// Beginnings and ends of groups, wrapping. Anybody.
+    pub groups_changes: Word64,
     pub users: PoolHead,
     pub groups_pool: PoolHead,
     pub chunks: PoolHead,
@@ -59,6 +64,7 @@ impl Header {
             groups: self.groups.peek(),
             memberships: self.memberships.peek(),
             workers: self.workers.peek() as u8,
+            hosts: self.hosts.peek() as u8,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Where each section of the segment lies, computed from the capacities alone.
 
 use crate::arena::{Block, BlockHead};
+use crate::cluster::ClusterWords;
 use crate::control::Control;
 use crate::groups::{Chunk, Group};
 use crate::handle::{FIRST_WORKER, WORKERS_MAX};
 use crate::header::Header;
+use crate::inbox::InboxRecord;
 use crate::lock::Lock;
+use crate::mailbox::Mailbox;
 use crate::outbox::Node;
 use crate::ready::Ready;
 use crate::row::Row;
@@ -31,6 +34,8 @@ pub struct Capacity {
     pub memberships: u32,
     /// Worker processes, from 1 to [`WORKERS_MAX`].
     pub workers: u8,
+    /// Other hosts that this one may speak with at a time; 0 = none.
+    pub hosts: u8,
 }
 
 impl Capacity {
@@ -66,6 +71,9 @@ pub(crate) struct Layout {
     pub ready_summaries: Section,
     pub ready_rows: Section,
     pub windows: Section,
+    pub mailbox: Section,
+    pub inboxes: Section,
+    pub cluster: Section,
     pub bytes: usize,
 }
 
@@ -81,6 +89,7 @@ impl Layout {
         // Twice the chunks that full ones would need: leaving members leave holes.
         let chunks = capacity.groups as usize + (capacity.memberships as usize).div_ceil(8);
         let blocks = (capacity.arena_bytes as usize / size_of::<Block>()).max(64);
+        // The link has ready bits too, behind those of the workers.
         // A broadcast needs an entry for every row at once.
         let nodes = 2 * blocks.max(sessions);
         let (ready_rows, ready_summary) = Ready::words(capacity.sessions);
@@ -106,9 +115,12 @@ impl Layout {
             nodes: section(nodes, size_of::<Node>()),
             block_heads: section(blocks, size_of::<BlockHead>()),
             blocks: section(blocks, size_of::<Block>()),
-            ready_summaries: section(workers * ready_summary, size_of::<Word64>()),
-            ready_rows: section(workers * ready_rows, size_of::<Word64>()),
+            ready_summaries: section((workers + 1) * ready_summary, size_of::<Word64>()),
+            ready_rows: section((workers + 1) * ready_rows, size_of::<Word64>()),
             windows: section(workers * WINDOW_BYTES, 1),
+            mailbox: section(1, size_of::<Mailbox>()),
+            inboxes: section(usize::from(capacity.hosts), size_of::<InboxRecord>()),
+            cluster: section(1, size_of::<ClusterWords>()),
             bytes: 0,
         };
         layout.bytes = end.next_multiple_of(4096);
@@ -129,6 +141,9 @@ pub(crate) fn layout_hash() -> u64 {
         size_of::<BlockHead>(),
         size_of::<Block>(),
         size_of::<Lock>(),
+        size_of::<Mailbox>(),
+        size_of::<InboxRecord>(),
+        size_of::<ClusterWords>(),
         STRIPES,
         WINDOW_BYTES,
         usize::from(FIRST_WORKER),

@@ -25,6 +25,8 @@
 
 mod arena;
 #[cfg(not(loom))]
+mod cluster;
+#[cfg(not(loom))]
 mod control;
 #[cfg(not(loom))]
 mod groups;
@@ -58,7 +60,11 @@ mod hands;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
+mod inbox;
+#[cfg(not(loom))]
 mod layout;
+#[cfg(not(loom))]
+mod mailbox;
 #[cfg(not(loom))]
 mod recovery;
 #[cfg(not(loom))]
@@ -73,13 +79,18 @@ mod view;
 mod window;
 
 #[cfg(not(loom))]
+pub use cluster::{ClusterReport, Part};
+#[cfg(not(loom))]
 pub use control::{Counter, ProcessState, Role};
-pub use handle::{FIRST_WORKER, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
+pub use handle::{API, FIRST_WORKER, LINK, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
-    Claimed, Congestion, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused, Joined,
-    LeaveRefused, LoggedIn, Login, LoginRefused, Message, Output, SameUser, Stale, Urgency,
+    Claimed, Congestion, Elsewhere, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused,
+    Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message, NotTaken, Output, SameUser,
+    Stale, Urgency,
 };
+#[cfg(not(loom))]
+pub use inbox::{INBOX_IDS, Inbox};
 #[cfg(not(loom))]
 pub use layout::{Capacity, WINDOW_BYTES};
 #[cfg(not(loom))]

@@ -7,7 +7,7 @@
 //! it is about to do, so the hot path pays nothing for this.
 
 use crate::groups::Groups;
-use crate::handle::{Link, ProcessId, RowHandle};
+use crate::handle::{LINK, Link, ProcessId, RowHandle};
 use crate::outbox;
 use crate::pool::{Hold, Item, Pool};
 use crate::row::{Row, State};
@@ -56,6 +56,7 @@ impl Table {
             self.process_ended(process);
         }
         settle_rows(&view, &mut recovered);
+        view.mailbox.settle_after_death(&view);
         for lock in view.user_locks.iter().chain(view.group_locks) {
             if lock.owner().is_some() {
                 lock.force_open();
@@ -240,6 +241,7 @@ fn rebuild_groups(view: &View<'_>, recovered: &mut Recovered) {
         free_groups.push(index as u32);
     }
     view.group_pool().rebuild(free_groups.into_iter());
+    view.header.groups_changes.add(1);
     view.header.memberships_used.set(memberships);
 }
 
@@ -258,14 +260,17 @@ impl Reachable {
             blocks: vec![0; view.arena.heads.len()],
         };
         for row in view.rows.iter().filter(|row| in_use(row.state().state)) {
-            reachable.add(view, row);
+            let stream: Stream = row.stream.read();
+            reachable.add_outbox(view, row.out_top.get(), &stream);
+            reachable.add_received(view, &stream);
         }
+        let stream: Stream = view.mailbox.stream.read();
+        reachable.add_outbox(view, view.mailbox.out_top.get(), &stream);
         reachable
     }
 
-    fn add(&mut self, view: &View<'_>, row: &Row) {
-        let stream: Stream = row.stream.read();
-        for node in outbox::entries(row.out_top.get(), view.nodes, &stream) {
+    fn add_outbox(&mut self, view: &View<'_>, top: u64, stream: &Stream) {
+        for node in outbox::entries(top, view.nodes, stream) {
             self.nodes[node as usize] = true;
             let message = view.nodes[node as usize].message.peek();
             if message == 0 {
@@ -278,6 +283,9 @@ impl Reachable {
                 block = view.arena.heads[(block - 1) as usize].next.peek();
             }
         }
+    }
+
+    fn add_received(&mut self, view: &View<'_>, stream: &Stream) {
         let mut block = stream.received_first;
         for _ in 0..(stream.received_len as usize).div_ceil(BLOCK_BYTES) {
             self.blocks[(block - 1) as usize] = u32::MAX;
@@ -311,6 +319,7 @@ fn sweep(view: &View<'_>, recovered: &mut Recovered) {
                 .wrapping_sub(queued - u64::from(stream.out_offset)),
         );
     }
+    view.mailbox.count_anew(view);
 }
 
 fn sweep_pool<T: Item>(
@@ -326,6 +335,13 @@ fn sweep_pool<T: Item>(
 
 /// A dead process may have been about to mark a row; a row too many costs a look.
 fn mark_all_ready(view: &View<'_>) {
+    if view.header.linked.peek() != 0
+        && let Some(link) = view.ready(LINK)
+    {
+        for row in 0..view.rows.len() as u32 {
+            link.mark_anew(row);
+        }
+    }
     for (index, row) in view.rows.iter().enumerate() {
         let word = row.state();
         if in_use(word.state)

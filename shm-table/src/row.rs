@@ -170,6 +170,8 @@ pub(crate) struct Row {
     pub device_model: Text,
     /// Where the input stood that a dead process was handling, plus one; 0 = nowhere. Owner.
     pub suspect: Word64,
+    /// Unix milliseconds of the login; before the state becomes [`State::LoggedIn`]. Owner.
+    pub logged_in_at: Word64,
 }
 
 const _: () = assert!(size_of::<Row>() == 512);

@@ -247,6 +247,9 @@ impl Table {
             },
             ready_summaries: self.section(layout.ready_summaries),
             ready_rows: self.section(layout.ready_rows),
+            mailbox: &self.section(layout.mailbox)[0],
+            inboxes: self.section(layout.inboxes),
+            cluster: &self.section(layout.cluster)[0],
         }
     }
 
@@ -275,6 +278,7 @@ impl Table {
         header.groups.put(capacity.groups);
         header.memberships.put(capacity.memberships);
         header.workers.put(u32::from(capacity.workers));
+        header.hosts.put(u32::from(capacity.hosts));
         header.arena_bytes.put(capacity.arena_bytes);
         header.epoch_ms.put(monotonic_ms().saturating_sub(1));
         header.boot.put(random());

@@ -77,6 +77,21 @@ pub struct Name {
     bytes: [u8; TEXT_BYTES_MAX],
 }
 
+impl Name {
+    /// A text, cut after at most [`TEXT_BYTES_MAX`] bytes, between two characters.
+    pub fn cut(text: &str) -> Self {
+        let end = (0..=text.len().min(TEXT_BYTES_MAX))
+            .rfind(|&end| text.is_char_boundary(end))
+            .unwrap_or(0);
+        let mut bytes = [0; TEXT_BYTES_MAX];
+        bytes[..end].copy_from_slice(&text.as_bytes()[..end]);
+        Name {
+            len: end as u8,
+            bytes,
+        }
+    }
+}
+
 impl Deref for Name {
     type Target = str;
 

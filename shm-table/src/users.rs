@@ -23,6 +23,9 @@ pub(crate) struct User {
     pub sessions: Word64,
     /// Unix milliseconds when the last session left; meaningful while there is none.
     pub last_seen: Word64,
+    /// [`crate::Elsewhere`]: 0 unknown, 1 no, 2 yes. The link, and whoever logs the first session in.
+    pub elsewhere: Word32,
+    pub reserved: Word32,
 }
 
 impl Item for User {
@@ -112,6 +115,7 @@ impl<'t> Users<'t> {
         user.begin_life(name, hash);
         user.sessions.put(0);
         user.last_seen.put(0);
+        user.elsewhere.put(0);
         user.hold.put(Hold::Shared.word());
         self.chain(index);
         Some(Link::to(index, user.generation.peek()))

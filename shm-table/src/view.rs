@@ -4,11 +4,14 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
 use crate::arena::Arena;
+use crate::cluster::ClusterWords;
 use crate::control::Control;
 use crate::groups::{Chunk, Group};
-use crate::handle::{FIRST_WORKER, ProcessId, RowHandle, Slot};
+use crate::handle::{FIRST_WORKER, LINK, ProcessId, RowHandle, Slot};
 use crate::header::Header;
+use crate::inbox::InboxRecord;
 use crate::lock::Lock;
+use crate::mailbox::Mailbox;
 use crate::outbox::Node;
 use crate::pool::Pool;
 use crate::ready::Ready;
@@ -37,6 +40,9 @@ pub(crate) struct View<'t> {
     pub arena: Arena<'t>,
     pub ready_summaries: &'t [Word64],
     pub ready_rows: &'t [Word64],
+    pub mailbox: &'t Mailbox,
+    pub inboxes: &'t [InboxRecord],
+    pub cluster: &'t ClusterWords,
 }
 
 impl<'t> View<'t> {
@@ -72,10 +78,15 @@ impl<'t> View<'t> {
         self.rows.get(handle.row as usize)
     }
 
-    /// The ready bits of a worker; `None` for other slots.
+    /// The ready bits of a worker, or of the link, for whom a bit means that a row's session may have begun or ended; `None` for other
+    /// slots.
     #[inline]
     pub fn ready(&self, slot: Slot) -> Option<Ready<'t>> {
-        let worker = usize::from(slot.checked_sub(FIRST_WORKER)?);
+        let workers = self.controls.len() - usize::from(FIRST_WORKER);
+        let worker = match slot {
+            LINK => workers,
+            _ => Some(usize::from(slot.checked_sub(FIRST_WORKER)?)).filter(|n| *n < workers)?,
+        };
         let (low, high) = Ready::words(self.rows.len() as u32);
         Some(Ready {
             summary: self

@@ -588,6 +588,7 @@ fn random_histories_with_groups_of_several_chunks_end_in_order_wherever_they_are
             groups: 4,
             memberships: 140,
             workers: 2,
+            hosts: 0,
         });
         let mut seats = Seats::new(&table);
         let (victim, mut hands) = worker(&table, 0);

@@ -82,6 +82,7 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
         groups: 4,
         memberships: 4,
         workers: 1,
+        hosts: 0,
     };
     let table = Table::create(&segment, &capacity).unwrap();
     let worker = table.start_process(FIRST_WORKER, Role::Worker);
@@ -149,6 +150,7 @@ fn it_touches_nothing_before_it_may_begin_nor_after_it_left() {
         groups: 4,
         memberships: 4,
         workers: 1,
+        hosts: 0,
     };
     let table = Table::create(&segment, &capacity).unwrap();
     let state = || {

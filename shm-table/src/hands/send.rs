@@ -34,8 +34,8 @@ pub struct Envelope {
 #[derive(Debug)]
 #[must_use = "deliver or discard it: its blocks stay in hand otherwise"]
 pub struct Message {
-    first: u32,
-    bytes_max: u32,
+    pub(super) first: u32,
+    pub(super) bytes_max: u32,
 }
 
 /// A worker that had no turn to write what waits for its sessions.
@@ -58,7 +58,7 @@ impl Hands<'_> {
         self.view.arena.heads.len() as u32 / RESERVE_PART
     }
 
-    fn reserve(&self, urgency: Urgency) -> (u32, u32) {
+    pub(super) fn reserve(&self, urgency: Urgency) -> (u32, u32) {
         match urgency {
             Urgency::Message => (
                 self.reserved_blocks(),
@@ -276,7 +276,7 @@ impl Hands<'_> {
         }
     }
 
-    fn share_chain(&self, first: u32) {
+    pub(super) fn share_chain(&self, first: u32) {
         let mut block = first + 1;
         while block != 0 {
             let head = &self.view.arena.heads[(block - 1) as usize];

@@ -8,6 +8,7 @@ use crate::lock::{Held, Lock};
 use crate::pool::{Hold, Item};
 use crate::row::{Order, RowWord, State};
 use crate::users::Users;
+use crate::view::unix_ms;
 
 /// What happens to a user's older sessions at a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub enum LeaveRefused {
 const FORGET_LOOKS: u32 = 4096;
 
 impl<'t> Hands<'t> {
-    fn lock(&mut self, lock: &'t Lock) -> Held<'t> {
+    pub(super) fn lock(&mut self, lock: &'t Lock) -> Held<'t> {
         let (pause, pause_point) = (&self.view.header.pause, &mut self.pause_point);
         lock.take(self.me, || {
             if pause.get() != 0 {
@@ -114,11 +115,11 @@ impl<'t> Hands<'t> {
         })
     }
 
-    fn users(&self) -> Users<'t> {
+    pub(super) fn users(&self) -> Users<'t> {
         Users(self.view)
     }
 
-    fn groups(&self) -> Groups<'t> {
+    pub(super) fn groups(&self) -> Groups<'t> {
         Groups(self.view)
     }
 
@@ -152,6 +153,13 @@ impl<'t> Hands<'t> {
             if login.sessions_per_user != 0 && remaining >= login.sessions_per_user {
                 return Err(LoginRefused::TooManySessions);
             }
+            if let Some((index, _)) = user.target()
+                && self.view.users[index].count.peek() == 0
+            {
+                // What the link said of earlier sessions counts no more.
+                self.view.users[index].elsewhere.put(0);
+            }
+            row.logged_in_at.put(unix_ms());
             row.user_name.put(login.user);
             row.device_id.put(login.device_id);
             row.device_model.put(login.device_model);
@@ -167,6 +175,7 @@ impl<'t> Hands<'t> {
             for &older in &replaced {
                 self.order(older, Order::REPLACED);
             }
+            self.mark_changed(handle.row);
             self.count(Counter::Logins, 1);
             return Ok(LoggedIn {
                 replaced: replaced.len() as u32,
@@ -198,6 +207,7 @@ impl<'t> Hands<'t> {
         for &older in &replaced {
             self.order(older, Order::REPLACED);
         }
+        self.mark_changed(handle.row);
         Ok(LoggedIn {
             replaced: replaced.len() as u32,
         })
@@ -350,6 +360,7 @@ impl<'t> Hands<'t> {
         groups.membership(number).next.put(row.memberships.peek());
         row.memberships.set(number + 1);
         row.membership_count.put(row.membership_count.peek() + 1);
+        self.mark_changed(handle.row);
         Ok(Joined::New)
     }
 
@@ -384,6 +395,7 @@ impl<'t> Hands<'t> {
             groups.remove(number);
             self.view.header.memberships_used.sub(1);
         }
+        self.mark_changed(handle.row);
     }
 
     /// Appends the handles of a group's members to `out`, each once; false: there is no such group.

@@ -15,6 +15,7 @@ pub fn small() -> Table {
         groups: 4,
         memberships: 40,
         workers: 2,
+        hosts: 2,
     })
 }
 

@@ -44,6 +44,7 @@ pub fn table_with_arena(sessions: u32, arena_bytes: u64) -> Table {
         groups: 4,
         memberships: 16,
         workers: WORKERS as u8,
+        hosts: 0,
     })
 }
 

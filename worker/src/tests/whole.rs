@@ -121,6 +121,7 @@ fn two_workers_pass_messages_and_end_when_asked() {
         groups: 4,
         memberships: 16,
         workers: 2,
+        hosts: 0,
     };
     let table = Table::create(&segment.0, &capacity).unwrap();
     let mut seats = Seats::new(&table);
