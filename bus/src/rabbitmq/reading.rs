@@ -1,6 +1,7 @@
 //! The reading half of a session.
 
 use bytes::{Bytes, BytesMut};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, ReadHalf},
     time::timeout,
@@ -14,6 +15,8 @@ use super::{
 use crate::wire::{Broken, Stream};
 
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How long a broker that takes nothing may be silent: it is asked nothing meanwhile, and sends its heartbeats only.
+const BLOCKED_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Reads what the broker says and tells the writing half what it needs to know.
 pub(super) struct Reading<'a> {
@@ -22,6 +25,7 @@ pub(super) struct Reading<'a> {
     input: BytesMut,
     news: &'a News,
     delivery: Option<Delivery>,
+    blocked: bool,
     /// Numbers that the broker confirmed out of order: those between are still open. As many as are unconfirmed at most.
     confirmed: Confirmed,
 }
@@ -59,6 +63,7 @@ impl<'a> Reading<'a> {
             input,
             news,
             delivery: None,
+            blocked: false,
             confirmed: Confirmed::default(),
         }
     }
@@ -87,7 +92,11 @@ impl<'a> Reading<'a> {
         if self.input.capacity() - self.input.len() < CHUNK_BYTES / 8 {
             self.input.reserve(self.input.len().max(CHUNK_BYTES));
         }
-        let patience = self.rabbit.patience;
+        let patience = if self.blocked {
+            BLOCKED_PATIENCE
+        } else {
+            self.rabbit.patience
+        };
         match timeout(patience, self.read.read_buf(&mut self.input)).await {
             Err(_) => Err(Broken::Silent(patience)),
             Ok(Ok(0)) => Err(Broken::Closed),
@@ -139,10 +148,12 @@ impl<'a> Reading<'a> {
                 self.rabbit
                     .state
                     .away(format_args!("RabbitMQ takes no messages at present: {why}"));
+                self.blocked = true;
                 self.news.change(|facts| facts.blocked = true);
             }
             Said::Unblocked => {
                 self.rabbit.state.up();
+                self.blocked = false;
                 self.news.change(|facts| facts.blocked = false);
             }
             Said::Closed(why) => return Err(Broken::Refused(why)),
