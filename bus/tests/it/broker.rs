@@ -1,7 +1,9 @@
 //! Servers in folders of their own, on free ports.
 
 use std::{
+    os::unix::process::CommandExt,
     path::PathBuf,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -57,4 +59,54 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+/// A process that ends with its owner.
+pub struct Server {
+    child: std::process::Child,
+    log: PathBuf,
+}
+
+impl Server {
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
+        let out = std::fs::File::create(&log).unwrap();
+        let program = command.get_program().to_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program:?} cannot be started: {error}; these tests need it installed"));
+        Self { child, log }
+    }
+
+    /// To the whole group: RabbitMQ is a script and its child.
+    pub fn signal(&self, signal: &str) {
+        let group = format!("-{}", self.child.id());
+        assert!(Command::new("kill").args(["-s", signal, "--", &group]).status().unwrap().success());
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        for signal in ["CONT", "KILL"] {
+            let _ = Command::new("kill").args(["-s", signal, "--", &group]).stderr(Stdio::null()).status();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something listens there.
+pub fn until_listening(port: u16, server: &Server, longest: std::time::Duration) {
+    let end = std::time::Instant::now() + longest;
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(std::time::Instant::now() < end, "nothing listens on {port}:\n{}", server.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
