@@ -177,6 +177,19 @@ impl Frames {
         }
     }
 
+    /// Passes an arrived frame on, or loses it if there is no room: for a broker that would cut off whoever does not read.
+    pub(crate) fn accept_or_lose(&self, frame: &Bytes) {
+        if let Some(incoming) = self.open(frame, None) {
+            let bytes = incoming.payload.len();
+            if let Err(incoming) = self.incoming.put(incoming, bytes) {
+                self.lose(format_args!(
+                    "frames from host {} came faster than they were taken and are lost",
+                    incoming.from
+                ));
+            }
+        }
+    }
+
     /// Waits until there is room for an arrived frame.
     pub(crate) async fn room(&self) {
         self.incoming.wait_for_room().await;

@@ -65,6 +65,8 @@ pub(crate) enum Broken {
     Stranger(&'static str),
     #[error("the other end refused: {0}")]
     Refused(String),
+    #[error("{0}")]
+    Broker(String),
     #[error("a newer connection of the same host took its place")]
     Replaced,
     #[error("the system has no random numbers")]

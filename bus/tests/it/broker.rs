@@ -77,14 +77,22 @@ impl Server {
             .stderr(out)
             .process_group(0)
             .spawn()
-            .unwrap_or_else(|error| panic!("{program:?} cannot be started: {error}; these tests need it installed"));
+            .unwrap_or_else(|error| {
+                panic!("{program:?} cannot be started: {error}; these tests need it installed")
+            });
         Self { child, log }
     }
 
     /// To the whole group: RabbitMQ is a script and its child.
     pub fn signal(&self, signal: &str) {
         let group = format!("-{}", self.child.id());
-        assert!(Command::new("kill").args(["-s", signal, "--", &group]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, "--", &group])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub fn log(&self) -> String {
@@ -96,7 +104,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         let group = format!("-{}", self.child.id());
         for signal in ["CONT", "KILL"] {
-            let _ = Command::new("kill").args(["-s", signal, "--", &group]).stderr(Stdio::null()).status();
+            let _ = Command::new("kill")
+                .args(["-s", signal, "--", &group])
+                .stderr(Stdio::null())
+                .status();
         }
         let _ = self.child.wait();
     }
@@ -106,7 +117,11 @@ impl Drop for Server {
 pub fn until_listening(port: u16, server: &Server, longest: std::time::Duration) {
     let end = std::time::Instant::now() + longest;
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(std::time::Instant::now() < end, "nothing listens on {port}:\n{}", server.log());
+        assert!(
+            std::time::Instant::now() < end,
+            "nothing listens on {port}:\n{}",
+            server.log()
+        );
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

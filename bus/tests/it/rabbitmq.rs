@@ -26,10 +26,19 @@ impl Rabbit {
         let folder = Folder::new("rabbitmq");
         let epmd = free_port();
         let mut command = Command::new("epmd");
-        command.env("ERL_EPMD_ADDRESS", "127.0.0.1").args(["-port", &epmd.to_string()]);
+        command
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .args(["-port", &epmd.to_string()]);
         let epmd_server = Server::start(&mut command, folder.0.join("epmd.log"));
         std::fs::write(folder.0.join("plugins"), "[].\n").unwrap();
-        let mut rabbit = Self { folder, port: free_port(), dist: free_port(), epmd, _epmd: epmd_server, server: None };
+        let mut rabbit = Self {
+            folder,
+            port: free_port(),
+            dist: free_port(),
+            epmd,
+            _epmd: epmd_server,
+            server: None,
+        };
         rabbit.start_again();
         rabbit
     }
@@ -52,12 +61,18 @@ impl Rabbit {
             .env("RABBITMQ_PID_FILE", file("pid"))
             .env("RABBITMQ_CONF_ENV_FILE", file("none"))
             .env("RABBITMQ_CONFIG_FILE", file("none.conf"))
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2");
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
+            );
         command
     }
 
     fn start_again(&mut self) {
-        let server = Server::start(&mut self.command("/usr/lib/rabbitmq/bin/rabbitmq-server"), self.folder.0.join("server.log"));
+        let server = Server::start(
+            &mut self.command("/usr/lib/rabbitmq/bin/rabbitmq-server"),
+            self.folder.0.join("server.log"),
+        );
         until_listening(self.port, &server, Duration::from_secs(40));
         self.server = Some(server);
     }
@@ -108,9 +123,16 @@ async fn three_hosts_exchange_frames_whatever_the_broker_does() {
     rabbit.signal("STOP");
     let stopped = Instant::now();
     a.until("away", |state| !state.is_up()).await;
-    assert!(stopped.elapsed() < Duration::from_secs(4), "it took {:?} to notice", stopped.elapsed());
+    assert!(
+        stopped.elapsed() < Duration::from_secs(4),
+        "it took {:?} to notice",
+        stopped.elapsed()
+    );
     while a.bus.send("b", vec![0; 100_000].into()).is_ok() {
-        assert!(stopped.elapsed() < Duration::from_secs(10), "nothing bounds what waits");
+        assert!(
+            stopped.elapsed() < Duration::from_secs(10),
+            "nothing bounds what waits"
+        );
     }
     rabbit.signal("CONT");
     a.until_heard(&mut b).await;
@@ -137,7 +159,8 @@ async fn slow_reader(a: &mut TestHost, b: &mut TestHost, c: &mut TestHost) {
         assert_eq!(b.hear().await.1, n.to_be_bytes().to_vec());
     }
     // The oldest of what waited in the broker are lost; what comes is whole.
-    while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(500), c.bus.receive()).await {
+    while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(500), c.bus.receive()).await
+    {
         assert_eq!(incoming.payload, payload);
     }
 }
