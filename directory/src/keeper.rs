@@ -1,0 +1,150 @@
+//! The task behind a directory: it connects, enters, keeps the lease, writes what changes, and begins again when anything fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Cmd;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::connection::Connection;
+use crate::hosts::{Entering, Hosts};
+use crate::server::Server;
+use crate::shared::Shared;
+use crate::writing::Written;
+use crate::{Condition, Event};
+
+/// Pauses between attempts to connect.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How often a connection is tried that nothing else uses.
+const PING: Duration = Duration::from_millis(500);
+
+/// What the keeper has in hand.
+pub struct Keeper {
+    pub shared: Arc<Shared>,
+    pub events: UnboundedSender<Event>,
+    pub written: Written,
+    pub hosts: Hosts,
+}
+
+/// How a stretch of work ended.
+enum End {
+    /// This host has left.
+    Left,
+    /// Redis failed, in a sentence.
+    Failed(String),
+    /// The lease was over, or somebody else has the name.
+    Lost,
+}
+
+impl From<String> for End {
+    fn from(why: String) -> Self {
+        End::Failed(why)
+    }
+}
+
+/// Works for ever, or until the host leaves.
+pub async fn keep(shared: Arc<Shared>, server: Server, events: UnboundedSender<Event>) {
+    let mut keeper = Keeper {
+        shared,
+        events,
+        written: Written::default(),
+        hosts: Hosts::default(),
+    };
+    let mut pause = PAUSE_MIN;
+    loop {
+        let end = match server.connect(keeper.shared.limit()).await {
+            Ok(connection) => {
+                let end = keeper.work(&connection).await;
+                keeper.shared.use_connection(None);
+                end
+            }
+            Err(why) => End::Failed(why),
+        };
+        match end {
+            End::Left => return,
+            End::Failed(why) => {
+                keeper.shared.tell(Condition::Away { why });
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            End::Lost => pause = PAUSE_MIN,
+        }
+        if keeper.shared.state.borrow().is_up() {
+            pause = PAUSE_MIN;
+        }
+    }
+}
+
+impl Keeper {
+    /// Works on one connection until it fails.
+    async fn work(&mut self, connection: &Connection) -> End {
+        match self.work_on(connection).await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn work_on(&mut self, connection: &Connection) -> Result<End, End> {
+        loop {
+            match self.enter(connection).await? {
+                Entering::Entered => break,
+                Entering::NameTaken => {
+                    self.shared.tell(Condition::NameTaken);
+                    sleep(self.shared.settings.lease / 3).await;
+                }
+            }
+        }
+        self.look_at_hosts(connection).await?;
+        self.shared.use_connection(Some(connection.clone()));
+        self.shared.tell(Condition::Leveling);
+        self.write_everything_again();
+        let renewal = self.shared.settings.lease / 3;
+        let mut renew_at = Instant::now() + renewal;
+        let mut ping_at = Instant::now() + PING;
+        let mut stale_done = false;
+        loop {
+            let renew_now = std::mem::take(&mut self.shared.wanted().renew);
+            if renew_now || Instant::now() >= renew_at {
+                renew_at = Instant::now() + renewal;
+                ping_at = Instant::now() + PING;
+                if !self.renew(connection).await? {
+                    return Ok(End::Lost);
+                }
+                self.look_at_hosts(connection).await?;
+            }
+            if Instant::now() >= ping_at {
+                ping_at = Instant::now() + PING;
+                // Of this host's own key, so that in a cluster it is this server that answers.
+                let lease = self.shared.keys.lease(&self.shared.settings.node);
+                connection.one_of(Cmd::exists(lease)).await?;
+            }
+            if !stale_done && self.shared.wanted().complete {
+                self.find_stale(connection).await?;
+                stale_done = true;
+            }
+            let more = self.write_some(connection).await?;
+            if !more && stale_done {
+                let leaving = self.shared.wanted().leaving.take();
+                if let Some(done) = leaving {
+                    self.depart(connection).await?;
+                    // Whoever waited may have given up.
+                    let _ = done.send(());
+                    return Ok(End::Left);
+                }
+                if self.shared.wanted().changed.is_empty() {
+                    self.shared.tell(Condition::Level);
+                }
+            }
+            if more {
+                continue;
+            }
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = self.shared.doubt.notified() => ping_at = Instant::now(),
+                () = sleep_until(renew_at.min(ping_at)) => {}
+            }
+        }
+    }
+}
