@@ -20,6 +20,7 @@
 
 pub mod code;
 pub mod http;
+pub mod letter;
 pub mod line;
 pub mod name;
 pub mod reply;

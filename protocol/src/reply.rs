@@ -74,6 +74,16 @@ impl Status {
     }
 }
 
+/// Whether a sender hears by an `ack` what became of its message: if it gave it an `id`, or if it did not want to hear unless something
+/// went wrong and something did.
+pub fn is_told(status: Status, quiet: bool, has_id: bool) -> bool {
+    if quiet {
+        status == Status::Offline
+    } else {
+        has_id
+    }
+}
+
 /// The first message on every connection. Times in milliseconds.
 pub fn open<W: Write + ?Sized>(
     w: &mut W,

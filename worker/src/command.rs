@@ -4,6 +4,7 @@
 //! it. A message that is handled again after a crash therefore has the id it had before.
 
 mod broadcast;
+mod elsewhere;
 mod group;
 mod login;
 mod message_id;

@@ -29,17 +29,20 @@ pub struct Device<'a> {
 }
 
 /// Who is there. `group` is set when a group was asked for; `more` is how many users were left out
-/// to keep the answer within a limit of the caller's, and is only written when there were any.
+/// to keep the answer within a limit of the caller's; `partial` says that other hosts could not all be asked. Both are only written
+/// where they say something.
 pub fn presence<'a, W: Write + ?Sized>(
     w: &mut W,
     group: Option<&str>,
     users: impl IntoIterator<Item = PresenceUser<'a>>,
     more: u32,
+    partial: bool,
 ) -> io::Result<()> {
     message_of_type(w, "presence", |object| {
         object.optional("group", group.map(Text))?;
         list(object.name("users")?, users, user)?;
-        object.optional("more", (more > 0).then_some(u64::from(more)))
+        object.optional("more", (more > 0).then_some(u64::from(more)))?;
+        object.optional("partial", partial.then_some(true))
     })
 }
 

@@ -168,7 +168,7 @@ fn presence_lists_users() {
         },
     ];
     assert_eq!(
-        written(|w| presence(w, None, users, 0)),
+        written(|w| presence(w, None, users, 0, false)),
         concat!(
             r#"{"type":"presence","users":[{"name":"a","online":true,"#,
             r#""devices":[{"id":"d1","model":"phone"},{}],"hosts":["h1","h2"],"lastSeen":9},"#,
@@ -176,8 +176,8 @@ fn presence_lists_users() {
         )
     );
     assert_eq!(
-        written(|w| presence(w, Some("g"), [], 3)),
-        r#"{"type":"presence","group":"g","users":[],"more":3}"#
+        written(|w| presence(w, Some("g"), [], 3, true)),
+        r#"{"type":"presence","group":"g","users":[],"more":3,"partial":true}"#
     );
 }
 

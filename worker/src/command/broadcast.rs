@@ -1,8 +1,10 @@
 //! `broadcast`: an administrator's word to everyone.
 
 use protocol::code::ErrorCode;
+use protocol::letter::Kind;
 use protocol::reply::{self, Broadcast, Status};
 
+use super::elsewhere::{Fate, Outbound};
 use super::message_id::MessageId;
 use crate::connection::Connection;
 use crate::work::Work;
@@ -45,12 +47,23 @@ pub(super) fn broadcast(
         .ok()
         .and_then(|message| work.deliver(message, &everyone));
     work.return_handles(everyone);
+    // The sender is among those reached, so this is the answer whatever other hosts do with it.
+    let here = Status::Delivered;
+    let fate = match reached {
+        None => Fate::NoRoom,
+        Some(_) if !work.settings.cluster.enabled => Fate::Here(here),
+        Some(_) => {
+            let outbound = Outbound {
+                kind: Kind::Everyone,
+                to: "",
+                from: &from,
+                message_id: &message_id,
+                id,
+                quiet: false,
+            };
+            work.hand_over(connection, &outbound, here, |w| reply::broadcast(w, &parts))
+        }
+    };
     // The sender hears its own word in any case; an `ack` comes only if it asked for one.
-    work.acknowledge(
-        connection,
-        &message_id,
-        reached.map(|_| Status::Delivered),
-        false,
-        id,
-    );
+    work.acknowledge(connection, &message_id, fate, false, id);
 }

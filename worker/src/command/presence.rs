@@ -1,6 +1,12 @@
 //! `who`: which users are there, with what devices, or when they were last seen.
+//!
+//! In a cluster the link answers, who can ask the other hosts. Where that cannot be, what is known here is told, and that it is not all.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
 
 use protocol::code::ErrorCode;
+use protocol::letter::{Kind, Letter};
 use protocol::reply::{self, Device, PresenceUser};
 use shm_table::{Name, RowHandle};
 
@@ -14,9 +20,13 @@ const DEVICES_MAX: usize = 32;
 pub(super) fn users(
     work: &mut Work<'_>,
     connection: &mut Connection,
-    names: &[std::borrow::Cow<'_, str>],
+    names: &[Cow<'_, str>],
     id: Option<&str>,
 ) {
+    let ask = |w: &mut dyn Write| serde_json::to_writer(w, names).map_err(io::Error::from);
+    if work.ask_others(connection, Kind::WhoUsers, "", id, ask) {
+        return;
+    }
     let mut seen = std::collections::HashSet::new();
     let names = names
         .iter()
@@ -33,6 +43,9 @@ pub(super) fn group(
     group: &str,
     id: Option<&str>,
 ) {
+    if work.ask_others(connection, Kind::WhoGroup, group, id, |_| Ok(())) {
+        return;
+    }
     let mut members = work.lend_handles();
     let exists = work.hands.members_of(group, &mut members);
     let users: Vec<Name> = members
@@ -112,7 +125,8 @@ fn answer(
         hosts: if user.online { &hosts } else { &[] },
         last_seen_ms: user.last_seen_ms,
     });
-    let message = work.encode(|w| reply::presence(w, group, users, more));
+    let partial = work.settings.cluster.enabled;
+    let message = work.encode(|w| reply::presence(w, group, users, more, partial));
     work.settings.server.node = node;
     match message {
         Ok(message) => work.queue(connection, Ok(message)),
@@ -120,6 +134,35 @@ fn answer(
             let sentence = "the server has no room for this answer now";
             work.refuse(connection, ErrorCode::Overloaded, sentence, id);
         }
+    }
+}
+
+impl Work<'_> {
+    /// Hands a question to the link; false where this host has to answer alone.
+    fn ask_others(
+        &mut self,
+        connection: &Connection,
+        kind: Kind,
+        group: &str,
+        id: Option<&str>,
+        names: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> bool {
+        if !self.settings.cluster.enabled {
+            return false;
+        }
+        let letter = Letter {
+            kind,
+            quiet: false,
+            reached: false,
+            sender: (connection.handle.row, connection.handle.generation),
+            handed_over_ms: self.clock.table_ms,
+            to: group,
+            from: "",
+            message_id: "",
+            id,
+            body: &[],
+        };
+        self.post(&letter, names).is_ok()
     }
 }
 

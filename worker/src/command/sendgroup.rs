@@ -30,6 +30,7 @@ pub(super) fn sendgroup(
     if id.is_none() && !send.quiet {
         recipients.push(connection.handle);
     }
+    let elsewhere = work.group_may_be_elsewhere(&send.to, others > 0);
     work.pass_on(
         connection,
         To::Group(&send.to),
@@ -37,5 +38,6 @@ pub(super) fn sendgroup(
         id,
         recipients,
         others,
+        elsewhere,
     );
 }

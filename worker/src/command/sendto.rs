@@ -1,10 +1,12 @@
 //! `sendto`: to every session of a user, and to the sender's other sessions.
 
 use protocol::code::ErrorCode;
+use protocol::letter::Kind;
 use protocol::reply::{self, MessageParts, Status, To};
 use protocol::request::Send;
 use shm_table::RowHandle;
 
+use super::elsewhere::{Fate, Outbound};
 use super::message_id::MessageId;
 use crate::connection::Connection;
 use crate::work::Work;
@@ -29,6 +31,9 @@ pub(super) fn sendto(
     if gets_it_back && !recipients.contains(&connection.handle) {
         recipients.push(connection.handle);
     }
+    let here = addressed > 0;
+    let elsewhere = work.may_be_elsewhere(&send.to, here)
+        || *from != *send.to && work.may_be_elsewhere(&from, here);
     work.pass_on(
         connection,
         To::User(&send.to),
@@ -36,12 +41,14 @@ pub(super) fn sendto(
         id,
         recipients,
         addressed,
+        elsewhere,
     );
 }
 
 impl Work<'_> {
     /// Sends a message of the connection's user to `recipients`, a list that was lent, of whom the first
-    /// `addressed` are those it is for, and tells the sender what became of it.
+    /// `addressed` are those it is for, and to other hosts if it may concern them, and tells the sender what became of it.
+    #[allow(clippy::too_many_arguments)] // two callers, each with its own view of who is concerned
     pub(super) fn pass_on(
         &mut self,
         connection: &mut Connection,
@@ -50,6 +57,7 @@ impl Work<'_> {
         id: Option<&str>,
         recipients: Vec<RowHandle>,
         addressed: usize,
+        elsewhere: bool,
     ) {
         let Some(from) = self.hands.user_name(connection.handle) else {
             return;
@@ -64,7 +72,26 @@ impl Work<'_> {
         };
         let status = self.send(&parts, &recipients, addressed);
         self.return_handles(recipients);
-        self.acknowledge(connection, &message_id, status, send.quiet, id);
+        let fate = match status {
+            None => Fate::NoRoom,
+            Some(here) if !elsewhere => Fate::Here(here),
+            Some(here) => {
+                let (kind, name) = match to {
+                    To::User(name) => (Kind::User, name),
+                    To::Group(name) => (Kind::Group, name),
+                };
+                let outbound = Outbound {
+                    kind,
+                    to: name,
+                    from: &from,
+                    message_id: &message_id,
+                    id,
+                    quiet: send.quiet,
+                };
+                self.hand_over(connection, &outbound, here, |w| reply::message(w, &parts))
+            }
+        };
+        self.acknowledge(connection, &message_id, fate, send.quiet, id);
     }
 
     /// Sends a message to `recipients`, of whom the first `addressed` are those it is for, and tells
@@ -91,26 +118,30 @@ impl Work<'_> {
     }
 
     /// Tells the sender what became of its message: an `ack` if it asked for one, or if it did not
-    /// want to hear unless something went wrong and something did.
+    /// want to hear unless something went wrong and something did. What the link has, the link tells.
     pub(super) fn acknowledge(
         &mut self,
         connection: &mut Connection,
         message_id: &MessageId,
-        status: Option<Status>,
+        fate: Fate,
         quiet: bool,
         id: Option<&str>,
     ) {
-        let Some(status) = status else {
-            let sentence = "the server has no room for this message now";
-            self.refuse(connection, ErrorCode::Overloaded, sentence, id);
-            return;
+        let status = match fate {
+            Fate::Here(status) => status,
+            Fate::WithLink => return,
+            Fate::NoRoom => {
+                let sentence = "the server has no room for this message now";
+                self.refuse(connection, ErrorCode::Overloaded, sentence, id);
+                return;
+            }
+            Fate::Unreachable => {
+                let sentence = "other hosts cannot be reached now";
+                self.refuse(connection, ErrorCode::Overloaded, sentence, id);
+                return;
+            }
         };
-        let wanted = if quiet {
-            status == Status::Offline
-        } else {
-            id.is_some()
-        };
-        if wanted {
+        if reply::is_told(status, quiet, id.is_some()) {
             self.answer(connection, |w| reply::ack(w, id, message_id, status));
         }
     }

@@ -1,0 +1,332 @@
+//! The other hosts, each with a lane there and a lane from there.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use directory::Key;
+use shm_table::{Counter, INBOX_IDS, Inbox};
+
+use crate::lane::{
+    Data, Incoming, Judgement, Outcome, Outgoing, Reader, Section, write_acknowledgement,
+    write_unknown,
+};
+use crate::link::Link;
+use crate::parcel::{self, Kind};
+
+/// Parcels that may wait for one host; the mailbox's own limit comes first, this one is for hints.
+const PARCELS_MAX: usize = 65_536;
+
+/// What a frame is filled up to. A larger parcel has a frame of its own.
+const FRAME_BYTES: usize = 60 * 1024;
+
+/// One other host.
+pub struct Peer {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    /// A lane that was spoken of and is not known here.
+    unknown: Option<u64>,
+    /// Since when the directory does not name it among the living, in table milliseconds.
+    unlisted_ms: Option<u64>,
+    ids: Ids,
+}
+
+/// The ids of what came lately, as the table remembers them.
+#[derive(Default)]
+struct Ids {
+    inbox: Option<Inbox>,
+    /// Whether somebody it was for has it.
+    known: HashMap<u64, bool>,
+    order: VecDeque<u64>,
+}
+
+impl Ids {
+    /// Adds one as the table has it: the lowest bit says whether somebody it was for has it.
+    fn add(&mut self, noted: u64) {
+        let id = noted & !1;
+        if self.known.insert(id, noted & 1 != 0).is_some() {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > INBOX_IDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+/// Every other host that was spoken with since it was last gone.
+#[derive(Default)]
+pub struct Peers {
+    peers: HashMap<Rc<str>, Peer>,
+    /// Hosts that are gone and have not come again.
+    dead: HashSet<Rc<str>>,
+    lanes: u64,
+}
+
+impl Peers {
+    /// A number for a lane that no other lane has.
+    fn next_lane(&mut self) -> u64 {
+        if self.lanes == 0 {
+            // Another process of this slot has begun at another instant.
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            self.lanes = now.map_or(1, |since| since.as_nanos() as u64);
+        }
+        self.lanes += 1;
+        self.lanes
+    }
+
+    /// How many parcels are not answered.
+    pub fn unanswered(&self) -> usize {
+        self.peers.values().map(|peer| peer.outgoing.len()).sum()
+    }
+
+    /// When the next repetition is due.
+    pub fn next_ms(&self) -> Option<u64> {
+        let times = self.peers.values().filter_map(|p| p.outgoing.next_ms());
+        times.min()
+    }
+
+    /// Everything unanswered is to be sent again: the bus may have lost it.
+    pub fn repeat_all(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.outgoing.repeat();
+        }
+    }
+}
+
+impl Link<'_> {
+    /// True for a host that was there and is not.
+    pub fn is_known_dead(&self, host: &str) -> bool {
+        self.peers.dead.contains(host) && !self.hosts.borrow().contains_key(host)
+    }
+
+    /// The record of a host, made if there is none and there is room for one more.
+    fn peer(&mut self, host: &str) -> Option<&mut Peer> {
+        if !self.peers.peers.contains_key(host) {
+            if self.peers.peers.len() >= usize::from(self.settings.cluster.hosts) {
+                return None;
+            }
+            let lane = self.peers.next_lane();
+            let mut ids = Ids {
+                inbox: self.hands.inbox(host),
+                ..Ids::default()
+            };
+            if let Some(inbox) = ids.inbox {
+                let mut remembered = Vec::new();
+                self.hands.remembered(inbox, &mut remembered);
+                for noted in remembered {
+                    ids.add(noted);
+                }
+            }
+            let peer = Peer {
+                outgoing: Outgoing::new(lane),
+                incoming: Incoming::default(),
+                unknown: None,
+                unlisted_ms: None,
+                ids,
+            };
+            self.peers.dead.remove(host);
+            self.peers.peers.insert(Rc::from(host), peer);
+        }
+        self.peers.peers.get_mut(host)
+    }
+
+    /// Puts a parcel on the lane to a host; its place there, or `None` without room. `ticket` is the letter's number, or 0.
+    pub fn send(&mut self, host: &str, ticket: u64, parcel: Bytes) -> Option<u64> {
+        let too_large = parcel.len() > self.parcel_bytes_max;
+        let peer = self.peer(host);
+        let Some(peer) = peer.filter(|peer| !too_large && peer.outgoing.len() < PARCELS_MAX) else {
+            tracing::warn!(host, "no room for a message to this host");
+            return None;
+        };
+        Some(peer.outgoing.push(ticket, parcel))
+    }
+
+    /// Takes back what a parcel says, if it is still under way.
+    pub fn give_up(&mut self, host: &str, ticket: u64, place: u64) {
+        if let Some(peer) = self.peers.peers.get_mut(host) {
+            peer.outgoing.give_up(ticket, place);
+        }
+    }
+
+    /// A host is gone: what was on its way there has nobody to come to.
+    pub fn host_gone(&mut self, host: &str) {
+        self.nothing_at(host);
+        let Some((name, peer)) = self.peers.peers.remove_entry(host) else {
+            return;
+        };
+        self.peers.dead.insert(name);
+        for ticket in peer.outgoing.into_tickets() {
+            self.answered(ticket, Outcome::Nobody);
+        }
+    }
+
+    /// Looks after hosts that the directory does not name: one that is not named for a lease is gone.
+    pub fn watch_peers(&mut self) {
+        let lease_ms = u64::from(self.settings.cluster.lease_ms);
+        let hosts = self.hosts.borrow_and_update().clone();
+        let mut gone = Vec::new();
+        for (name, peer) in &mut self.peers.peers {
+            if hosts.contains_key(&**name) || !self.directory_up {
+                peer.unlisted_ms = None;
+                continue;
+            }
+            let since = *peer.unlisted_ms.get_or_insert(self.now_ms);
+            if self.now_ms > since + lease_ms {
+                gone.push(Rc::clone(name));
+            }
+        }
+        for host in gone {
+            self.host_gone(&host);
+        }
+    }
+
+    /// Takes in a frame from another host.
+    pub fn receive(&mut self, from: &str, payload: Bytes) {
+        if self.peer(from).is_none() {
+            return;
+        }
+        for section in Reader(payload) {
+            match section {
+                Section::Data(data) => self.receive_data(from, &data),
+                Section::Acknowledgement {
+                    lane,
+                    next,
+                    first,
+                    gap,
+                    outcomes,
+                } => {
+                    let now_ms = self.now_ms;
+                    let mut answered = std::mem::take(&mut self.answers);
+                    let new_lane = self.peers.next_lane();
+                    if let Some(peer) = self.peers.peers.get_mut(from) {
+                        let outgoing = &mut peer.outgoing;
+                        let each = |ticket, outcome| answered.push((ticket, outcome));
+                        if outgoing
+                            .acknowledged(lane, next, first, gap, outcomes, now_ms, each)
+                            .is_err()
+                        {
+                            tracing::warn!(from, "a lane is begun anew: its answers do not fit");
+                            outgoing.begin_anew(new_lane);
+                        }
+                    }
+                    for (ticket, outcome) in answered.drain(..) {
+                        self.answered(ticket, outcome);
+                    }
+                    self.answers = answered;
+                }
+                Section::Unknown { lane } => {
+                    let new_lane = self.peers.next_lane();
+                    if let Some(peer) = self.peers.peers.get_mut(from)
+                        && peer.outgoing.is(lane)
+                    {
+                        peer.outgoing.begin_anew(new_lane);
+                    }
+                }
+            }
+        }
+    }
+
+    fn receive_data(&mut self, from: &str, data: &Data) {
+        let Some(peer) = self.peers.peers.get_mut(from) else {
+            return;
+        };
+        let skip = match peer.incoming.judge(data) {
+            Judgement::Handle { skip } => skip,
+            Judgement::Unknown => {
+                peer.unknown = Some(data.lane);
+                return;
+            }
+        };
+        for bytes in data.parcels.get(skip..).unwrap_or_default() {
+            let outcome = self.take_parcel(from, bytes);
+            if let Some(peer) = self.peers.peers.get_mut(from) {
+                peer.incoming.handled(outcome);
+            }
+        }
+    }
+
+    /// Does what another host asks.
+    fn take_parcel(&mut self, from: &str, bytes: &[u8]) -> Outcome {
+        let Some(parcel) = parcel::read(bytes) else {
+            return Outcome::Nobody;
+        };
+        let name = || parcel.to.to_owned();
+        match parcel.kind {
+            Kind::Void => Outcome::Nobody,
+            Kind::User | Kind::Group | Kind::Everyone => {
+                let known = |peer: &Peer| peer.ids.known.get(&(parcel.id & !1)).copied();
+                if let Some(reached) = self.peers.peers.get(from).and_then(known) {
+                    self.hands.count(Counter::Repeated, 1);
+                    return if reached {
+                        Outcome::Reached
+                    } else {
+                        Outcome::Nobody
+                    };
+                }
+                let outcome = self.deliver(&parcel);
+                if outcome != Outcome::Full {
+                    let reached = outcome == Outcome::Reached;
+                    self.remember(from, parcel.id & !1 | u64::from(reached));
+                }
+                outcome
+            }
+            Kind::Members => self.members(&parcel),
+            Kind::UserChanged => {
+                self.hinted(Key::User(name()));
+                Outcome::Reached
+            }
+            Kind::GroupChanged => {
+                self.hinted(Key::Group(name()));
+                Outcome::Reached
+            }
+        }
+    }
+
+    /// Notes that a message is delivered. A death before this line has it delivered once more, with the same id; one
+    /// that came first would have had it lost.
+    fn remember(&mut self, from: &str, noted: u64) {
+        if let Some(peer) = self.peers.peers.get_mut(from) {
+            if let Some(inbox) = peer.ids.inbox {
+                self.hands.remember(inbox, noted);
+            }
+            peer.ids.add(noted);
+        }
+    }
+
+    /// Sends what is to be sent: answers first, then parcels, in as few frames as hold them. What the bus has no room for stays.
+    pub fn flush(&mut self) {
+        let now_ms = self.now_ms;
+        let mut frame = std::mem::take(&mut self.scratch);
+        for (host, peer) in &mut self.peers.peers {
+            peer.outgoing.settle_time(now_ms);
+            loop {
+                frame.clear();
+                if let Some(lane) = peer.unknown {
+                    write_unknown(&mut frame, lane);
+                }
+                if peer.incoming.is_due() {
+                    write_acknowledgement(&mut frame, &peer.incoming);
+                }
+                let sent = peer.outgoing.position();
+                peer.outgoing.write(&mut frame, FRAME_BYTES, now_ms);
+                if frame.is_empty() {
+                    break;
+                }
+                if self.bus.send(host, Bytes::copy_from_slice(&frame)).is_err() {
+                    peer.outgoing.return_to(sent);
+                    self.crowded = true;
+                    break;
+                }
+                peer.unknown = None;
+                peer.incoming.acknowledged();
+                if !peer.outgoing.has_new() {
+                    break;
+                }
+            }
+        }
+        self.scratch = frame;
+    }
+}
