@@ -45,6 +45,7 @@ pub struct Settings {
 pub struct Relay {
     door: Door,
     address: Address,
+    name: String,
     shared: Arc<Shared>,
 }
 
@@ -113,6 +114,7 @@ impl Relay {
         Ok(Self {
             door,
             address,
+            name,
             shared: Arc::new(shared),
         })
     }
@@ -121,6 +123,12 @@ impl Relay {
     #[must_use]
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// What it is called; each start has another name, and none is a host's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Tells whenever a host has connected or gone.

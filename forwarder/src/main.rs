@@ -3,8 +3,8 @@
 //! Several may run, and they do not know each other: every host is connected to all of them. One keeps nothing that is missed when it is killed.
 #![forbid(unsafe_code)]
 
+mod cleaning;
 mod cli;
-mod gone;
 
 use clap::Parser;
 use std::{io::Write, process::ExitCode};
@@ -50,7 +50,7 @@ async fn run(cli: cli::Cli) -> Result<(), String> {
         tls_key_file: cli.tls_key.clone().unwrap_or_default(),
     })
     .await?;
-    let gone = gone::watch(&cli, relay.watch(), lease)?;
+    let cleaning = cleaning::keep(&cli, relay.watch(), relay.name().to_owned())?;
     let mut out = std::io::stdout();
     // Whoever started it with port 0 reads the address here; that nobody reads is no reason to end.
     let _ = writeln!(out, "listening on {}", relay.address()).and_then(|()| out.flush());
@@ -61,7 +61,7 @@ async fn run(cli: cli::Cli) -> Result<(), String> {
     );
     tokio::select! {
         () = relay.run() => {}
-        () = gone => {}
+        () = cleaning => {}
         () = stops.next() => tracing::info!("stopped by a signal"),
     }
     Ok(())

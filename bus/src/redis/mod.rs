@@ -4,9 +4,9 @@
 //! of every frame.
 
 mod session;
-mod source;
 
 use bytes::Bytes;
+use directory::Server;
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 
@@ -19,7 +19,6 @@ use crate::{
     wire::{Broken, INTRODUCTION_TIME},
 };
 use session::Session;
-use source::Source;
 
 /// The sending end.
 pub(crate) struct End {
@@ -36,7 +35,7 @@ struct Out {
 
 /// What a session needs to know.
 struct Redis {
-    source: Source,
+    server: Server,
     namespace: String,
     node: String,
     queue: Arc<Queue<Out>>,
@@ -74,7 +73,10 @@ pub(crate) fn start(context: Context, tasks: &mut JoinSet<()>) -> Result<End, St
     let queue = Arc::new(Queue::new(OUTGOING_BYTES_MAX));
     let state = Arc::new(context.state);
     let redis = Redis {
-        source: Source::parse(&cluster.redis, &cluster.tls_ca_file)?,
+        server: Server::new(
+            &cluster.redis,
+            Some(cluster.tls_ca_file.as_path()).filter(|file| !file.as_os_str().is_empty()),
+        )?,
         namespace: cluster.namespace.clone(),
         node: context.settings.node.clone(),
         queue: Arc::clone(&queue),

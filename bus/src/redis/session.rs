@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
 use redis::{
-    Msg, PushInfo, PushKind, Value,
+    AsyncConnectionConfig, ConnectionAddr, Msg, PushInfo, PushKind, Value,
     aio::{ConnectionLike, MultiplexedConnection, PubSubSink, PubSubStream},
     cluster_async::ClusterConnection,
 };
@@ -14,10 +14,7 @@ use std::{
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{
-    Out, Redis,
-    source::{Source, broken, config},
-};
+use super::{Out, Redis};
 use crate::{
     carrier::{BATCH_BYTES, Frames},
     wire::{Broken, random},
@@ -33,15 +30,15 @@ pub(super) struct Session<'a> {
     publisher: Publisher,
     subscription: Subscription,
     probe: Arc<Probe>,
-    /// Where it is connected, if that can change.
-    master: Option<redis::ConnectionAddr>,
+    /// The server it is connected to; `None`: a cluster.
+    address: Option<ConnectionAddr>,
 }
 
-/// Sends commands.
+/// Sends commands; to a cluster, with this one.
 #[derive(Clone)]
 enum Publisher {
     One(MultiplexedConnection),
-    Cluster(ClusterConnection),
+    Cluster(ClusterConnection, &'static str),
 }
 
 /// Keeps what is subscribed to.
@@ -85,9 +82,9 @@ impl<'a> Session<'a> {
     /// Connects, subscribes, and has heard a word that it published.
     pub(super) async fn open(redis: &'a Redis) -> Result<Self, Broken> {
         let probe = Arc::new(Probe::new()?);
-        let mut session = match &redis.source {
-            Source::Cluster { .. } => Self::open_cluster(redis, probe).await?,
-            Source::One(_) | Source::Sentinel(_) => Self::open_one(redis, probe).await?,
+        let mut session = match redis.server.cluster_builder(redis.patience) {
+            Some(_) => Self::open_cluster(redis, probe).await?,
+            None => Self::open_one(redis, probe).await?,
         };
         while session.probe.heard().is_none() {
             session.publisher.probe(redis, &session.probe).await?;
@@ -107,28 +104,19 @@ impl<'a> Session<'a> {
     }
 
     async fn open_one(redis: &'a Redis, probe: Arc<Probe>) -> Result<Self, Broken> {
-        let client = redis.source.server(redis.patience).await?;
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config(redis.patience))
+        let client = redis
+            .server
+            .client(redis.patience)
+            .await
+            .map_err(Broken::Broker)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(redis.patience))
+            .set_response_timeout(Some(redis.patience));
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&config)
             .await
             .map_err(broken)?;
-        let mut master = None;
-        if let Source::Sentinel(_) = redis.source {
-            let role: Value = redis::cmd("ROLE")
-                .query_async(&mut connection)
-                .await
-                .map_err(broken)?;
-            let role = role
-                .as_sequence()
-                .and_then(|role| role.first())
-                .and_then(|role| redis::from_redis_value_ref::<String>(role).ok());
-            if role.as_deref() != Some("master") {
-                return Err(Broken::Broker(
-                    "Sentinel names a master that is none".into(),
-                ));
-            }
-            master = Some(client.get_connection_info().addr().clone());
-        }
+        let address = client.get_connection_info().addr().clone();
         let (mut sink, stream) = client.get_async_pubsub().await.map_err(broken)?.split();
         sink.subscribe(redis.channel(&redis.node))
             .await
@@ -140,19 +128,18 @@ impl<'a> Session<'a> {
             publisher,
             subscription,
             probe,
-            master,
+            address: Some(address),
         })
     }
 
     async fn open_cluster(redis: &'a Redis, probe: Arc<Probe>) -> Result<Self, Broken> {
-        let builder = || redis.source.cluster().map_err(Broken::Broker);
-        let limited = |builder: redis::cluster::ClusterClientBuilder| {
-            builder
-                .connection_timeout(redis.patience)
-                .response_timeout(redis.patience)
-                .retries(1)
+        let builder = || {
+            redis
+                .server
+                .cluster_builder(redis.patience)
+                .ok_or_else(|| Broken::Broker("it is no cluster".into()))
         };
-        let publisher = limited(builder()?)
+        let publisher = builder()?
             .build()
             .map_err(broken)?
             .get_async_connection()
@@ -160,25 +147,31 @@ impl<'a> Session<'a> {
             .map_err(broken)?;
         let (frames, hearing) = (Arc::clone(&redis.frames), Arc::clone(&probe));
         let hear = move |info: PushInfo| -> Result<(), std::convert::Infallible> {
-            if let (PushKind::SMessage, Some(Value::BulkString(content))) =
+            if let (PushKind::SMessage | PushKind::Message, Some(Value::BulkString(content))) =
                 (&info.kind, info.data.get(1))
             {
                 hearing.hear(content, &frames);
             }
             Ok(())
         };
-        let subscriber = limited(builder()?)
+        let subscriber = builder()?
             .use_protocol(redis::ProtocolVersion::RESP3)
             .push_sender(hear)
             .build()
             .map_err(broken)?;
         let mut subscriber = subscriber.get_async_connection().await.map_err(broken)?;
-        subscriber
-            .ssubscribe(redis.channel(&redis.node))
-            .await
-            .map_err(broken)?;
+        let channel = redis.channel(&redis.node);
+        let command = match subscriber.ssubscribe(&channel).await {
+            Ok(()) => "SPUBLISH",
+            // Before Redis 7 channels are not sharded; every server of the cluster hears everything.
+            Err(error) if error.to_string().contains("unknown command") => {
+                subscriber.subscribe(&channel).await.map_err(broken)?;
+                "PUBLISH"
+            }
+            Err(error) => return Err(broken(error)),
+        };
         let (publisher, subscription) = (
-            Publisher::Cluster(publisher),
+            Publisher::Cluster(publisher, command),
             Subscription::Cluster(subscriber),
         );
         Ok(Self {
@@ -186,7 +179,7 @@ impl<'a> Session<'a> {
             publisher,
             subscription,
             probe,
-            master: None,
+            address: None,
         })
     }
 
@@ -197,14 +190,14 @@ impl<'a> Session<'a> {
             mut publisher,
             subscription,
             probe,
-            master,
+            address,
         } = self;
         let mut prober = publisher.clone();
         tokio::select! {
             broken = read(redis, subscription, &probe) => broken,
             broken = publish(redis, &mut publisher) => broken,
             broken = watch(redis, &mut prober, &probe) => broken,
-            broken = follow(redis, master) => broken,
+            broken = follow(redis, address) => broken,
         }
     }
 }
@@ -259,21 +252,26 @@ async fn watch(redis: &Redis, publisher: &mut Publisher, probe: &Probe) -> Broke
 }
 
 /// Breaks when Sentinel names another master: the former may go on as a replica, where nobody else is.
-async fn follow(redis: &Redis, master: Option<redis::ConnectionAddr>) -> Broken {
-    let Some(master) = master else {
+async fn follow(redis: &Redis, address: Option<ConnectionAddr>) -> Broken {
+    let Some(address) = address else {
         return std::future::pending().await;
     };
     loop {
         sleep(MASTER_PAUSE).await;
-        if let Ok(now) = redis.source.server(redis.patience).await
-            && *now.get_connection_info().addr() != master
+        if let Ok(client) = redis.server.client(redis.patience).await
+            && *client.get_connection_info().addr() != address
         {
             return Broken::Broker(format!(
                 "the master is {} now",
-                now.get_connection_info().addr()
+                client.get_connection_info().addr()
             ));
         }
     }
+}
+
+/// What Redis or the way to it says, as a sentence's end.
+fn broken(error: redis::RedisError) -> Broken {
+    Broken::Broker(error.to_string())
 }
 
 impl Publisher {
@@ -283,8 +281,8 @@ impl Publisher {
             Self::One(connection) => {
                 publish_all(connection, "PUBLISH", &channel, &[&probe.word]).await
             }
-            Self::Cluster(connection) => {
-                publish_all(connection, "SPUBLISH", &channel, &[&probe.word]).await
+            Self::Cluster(connection, command) => {
+                publish_all(connection, command, &channel, &[&probe.word]).await
             }
         }
     }
@@ -305,17 +303,17 @@ impl Publisher {
                 }
                 pipeline.query_async(connection).await.map_err(broken)
             }
-            Self::Cluster(connection) => {
+            Self::Cluster(connection, command) => {
                 // A channel lies on one server of the cluster; those of different hosts on different ones.
                 let mut hosts: BTreeMap<&str, Vec<&Bytes>> = BTreeMap::new();
                 for out in items {
                     hosts.entry(&out.to).or_default().push(&out.frame);
                 }
                 let all = hosts.into_iter().map(|(host, frames)| {
-                    let mut connection = connection.clone();
+                    let (mut connection, command) = (connection.clone(), *command);
                     async move {
                         if let Err(error) =
-                            publish_all(&mut connection, "SPUBLISH", &redis.channel(host), &frames)
+                            publish_all(&mut connection, command, &redis.channel(host), &frames)
                                 .await
                         {
                             // Another part of the cluster may work well; the probe tells about this host's own.

@@ -94,3 +94,6 @@ pub(crate) async fn connect(address: &Address, trust: &Trust) -> Result<Box<dyn 
     }
     Ok(Box::new(trust.connect(&address.host, tcp).await?))
 }
+
+#[cfg(test)]
+mod tests;
