@@ -68,6 +68,7 @@ pub enum Command {
 pub enum RoleName {
     Worker,
     Timer,
+    Link,
 }
 
 impl RoleName {
@@ -76,6 +77,7 @@ impl RoleName {
         match self {
             Self::Worker => "worker",
             Self::Timer => "timer",
+            Self::Link => "link",
         }
     }
 }

@@ -340,9 +340,7 @@ impl Master<'_> {
         if !again {
             self.stop("control socket");
         }
-        let left = self.phase.until().map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
+        let left = self.longest_stop(Instant::now());
         Reply {
             ok: true,
             text: if again {

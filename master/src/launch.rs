@@ -9,10 +9,9 @@ use std::time::Instant;
 use config::Config;
 use nix::sys::epoll::EpollFlags;
 use role::logging;
-use shm_table::{FIRST_WORKER, HandsSettings, MASTER, Role, Seats, TIMER};
+use shm_table::{HandsSettings, MASTER, Role, Seats};
 use sys::packet;
 
-use crate::cli::RoleName;
 use crate::control::socket_path;
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
@@ -120,14 +119,13 @@ pub fn assemble<'t>(
         .map_err(cannot)?;
     listeners.register(&poller).map_err(cannot)?;
     control.register(&poller).map_err(cannot)?;
-    let workers = (FIRST_WORKER..table.slots()).map(|slot| Post::new(RoleName::Worker, slot, now));
+    // Before any worker has a session: from here on they tell the link of every login.
+    table.set_linked(config.cluster.enabled);
     Ok(Master {
         vault: Vault::new(config.table.sessions),
         seats: Seats::new(table),
         watch_at: now + watch_interval(&config),
-        posts: std::iter::once(Post::new(RoleName::Timer, TIMER, now))
-            .chain(workers)
-            .collect(),
+        posts: Post::all(&config, table.slots(), now),
         poller,
         segment: segment.name.clone(),
         standstill: None,

@@ -31,6 +31,7 @@ mod signals;
 mod source;
 mod standstill;
 mod status;
+mod status_cluster;
 mod stop;
 mod succession;
 mod supervision;
@@ -113,6 +114,7 @@ fn run_role(name: RoleName) -> ExitCode {
     let result = match name {
         RoleName::Worker => worker::run(start).map_err(|e| (e.to_string(), e.cannot_work())),
         RoleName::Timer => timer::run(start).map_err(|e| (e.to_string(), e.cannot_work())),
+        RoleName::Link => link::run(start).map_err(|e| (e.to_string(), e.cannot_work())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use role::{Hello, MasterEnd, ToRole};
-use shm_table::{Role, Slot, Table};
+use shm_table::{FIRST_WORKER, LINK, Role, Slot, TIMER, Table};
 
 use crate::cli::RoleName;
 use crate::image::Image;
@@ -75,6 +75,18 @@ impl Post {
             deaths: 0,
             delay: DELAY_MIN,
         }
+    }
+
+    /// The posts of a server, each empty: where it is one of several hosts, also the link's.
+    pub fn all(config: &config::Config, slots: Slot, now: Instant) -> Vec<Self> {
+        let link = config
+            .cluster
+            .enabled
+            .then(|| Self::new(RoleName::Link, LINK, now));
+        std::iter::once(Self::new(RoleName::Timer, TIMER, now))
+            .chain(link)
+            .chain((FIRST_WORKER..slots).map(|slot| Self::new(RoleName::Worker, slot, now)))
+            .collect()
     }
 
     /// Starts a candidate. It finds its first message waiting.
@@ -203,6 +215,7 @@ impl Post {
         match self.role {
             RoleName::Worker => Role::Worker,
             RoleName::Timer => Role::Timer,
+            RoleName::Link => Role::Link,
         }
     }
 }
@@ -210,6 +223,23 @@ impl Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_a_link_only_where_there_is_a_cluster() {
+        let mut config = config::Config::default();
+        let posts = |config: &config::Config| {
+            Post::all(config, FIRST_WORKER + 2, Instant::now())
+                .iter()
+                .map(Post::name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(posts(&config), ["timer 1", "worker 4", "worker 5"]);
+        config.cluster.enabled = true;
+        assert_eq!(
+            posts(&config),
+            ["timer 1", "link 2", "worker 4", "worker 5"]
+        );
+    }
 
     #[test]
     fn the_pause_doubles_up_to_a_limit_and_there_is_none_after_a_good_run() {

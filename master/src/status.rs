@@ -9,6 +9,7 @@ use shm_table::Transport;
 
 use crate::master::Master;
 use crate::post::Post;
+use crate::status_cluster::Cluster;
 
 /// The state of the server at one moment. Names and meanings are kept: programs read this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Status {
     /// Newcomers that are being refused at this moment, and that were refused since the start.
     pub refusals_in_progress: u64,
     pub refusals: u64,
+    /// Where this host is one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
 }
 
 /// One process slot.
@@ -72,6 +76,7 @@ impl Status {
     /// Of a master, now.
     pub fn of(master: &Master<'_>) -> Self {
         let stats = master.table.stats();
+        let cluster = &master.config.cluster;
         let addresses = |transport: Transport| {
             master
                 .listeners
@@ -113,6 +118,10 @@ impl Status {
                 .collect(),
             refusals_in_progress: master.refusals.in_progress() as u64,
             refusals: master.refusals.total(),
+            cluster: cluster.enabled.then(|| {
+                let now_ms = master.table.now_ms();
+                Cluster::of(&master.table.cluster(), cluster.bus, now_ms)
+            }),
         }
     }
 }
@@ -225,6 +234,9 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
         "\nsessions: {by_state}; newcomers refused: {}",
         status.refusals
     )?;
+    if let Some(cluster) = &status.cluster {
+        cluster.write(out)?;
+    }
 
     let mib = status.segment_bytes as f64 / f64::from(1 << 20);
     writeln!(
@@ -248,7 +260,8 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
     write!(out, "segment {} of {mib:.1} MiB", status.segment)
 }
 
-fn duration(ms: u64) -> String {
+/// For a person: in the two largest units.
+pub fn duration(ms: u64) -> String {
     let s = ms / 1000;
     match s {
         0..60 => format!("{s} s"),
@@ -305,6 +318,7 @@ mod tests {
             }],
             refusals_in_progress: 0,
             refusals: 3,
+            cluster: None,
         };
         let text = text(&status);
         for part in [

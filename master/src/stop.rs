@@ -1,10 +1,13 @@
 //! The life of the server as phases, and its end: announce, flush, close, and leave nothing behind.
 //!
-//! The workers end first, each when its last connection is gone, then the timer, which watches their deadlines until then.
-//! All of it is bounded by `limits.drain_timeout_ms` and a margin; whoever is left then is killed. A second request stops at once.
+//! The workers end first, each when its last connection is gone, then the timer, which watches their deadlines until then, and the
+//! link, which carries their letters until then and takes what this host has out of the directory.
+//! Each of the two parts is bounded by `limits.drain_timeout_ms` or a margin; whoever is left then is killed. A second request stops at
+//! once.
 
 use std::time::{Duration, Instant};
 
+use config::Config;
 use role::ToRole;
 
 use crate::cli::RoleName;
@@ -14,7 +17,7 @@ use crate::post::Post;
 /// Time past `limits.drain_timeout_ms` for the processes to end once their connections are gone.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// How long the last processes may take to end.
+/// How long the last processes may take to end; a link has `limits.drain_timeout_ms` where that is more.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where in its life the server is.
@@ -57,6 +60,16 @@ impl Phase {
     }
 }
 
+/// See [`ENDING_TIMEOUT`].
+fn ending_timeout(config: &Config) -> Duration {
+    let drain = Duration::from_millis(config.limits.drain_timeout_ms.into());
+    if config.cluster.enabled {
+        drain.max(ENDING_TIMEOUT)
+    } else {
+        ENDING_TIMEOUT
+    }
+}
+
 impl Master<'_> {
     /// Begins the stop; asked again, ends it.
     pub fn stop(&mut self, asked_by: &str) {
@@ -86,14 +99,27 @@ impl Master<'_> {
                         "it did not end within limits.drain_timeout_ms",
                     );
                 }
-                self.phase = Phase::Ending(now + ENDING_TIMEOUT);
+                self.phase = Phase::Ending(now + ending_timeout(&self.config));
                 self.drain(RoleName::Timer);
+                self.drain(RoleName::Link);
             }
             Phase::Ending(until) if self.posts.iter().all(Post::is_deserted) || now >= until => {
                 tracing::info!("stopped");
                 self.phase = Phase::Over(Ok(()));
             }
             _ => {}
+        }
+    }
+
+    /// How long the stop that is under way may take from now on.
+    pub fn longest_stop(&self, now: Instant) -> Duration {
+        let left = self
+            .phase
+            .until()
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        match self.phase {
+            Phase::Draining(_) => left + ending_timeout(&self.config),
+            _ => left,
         }
     }
 
@@ -131,5 +157,21 @@ impl Master<'_> {
             member.end_now();
         }
         self.control.keep_until_the_end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_link_may_take_long_to_end() {
+        let mut config = Config::default();
+        config.limits.drain_timeout_ms = 7_000;
+        assert_eq!(ending_timeout(&config), ENDING_TIMEOUT);
+        config.cluster.enabled = true;
+        assert_eq!(ending_timeout(&config), Duration::from_secs(7));
+        config.limits.drain_timeout_ms = 0;
+        assert_eq!(ending_timeout(&config), ENDING_TIMEOUT);
     }
 }

@@ -3,7 +3,7 @@
 //! - A candidate may be started at any time, beside a living occupant and while the table is put in order: it touches nothing.
 //! - It is promoted only when its predecessor is dead and accounted for, or has left. It gets every connection of the slot then, those that
 //!   its predecessor served and those that nobody has served yet.
-//! - While the server stops, only a post that still has connections is filled.
+//! - While the server stops, only a post that still has connections is filled, and the link's until the last of them is gone.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,9 +24,12 @@ impl Master<'_> {
         let post = &self.posts[index];
         match self.phase {
             Phase::Starting | Phase::Running => true,
-            Phase::Draining(_) => {
-                post.role == RoleName::Worker && self.vault.of_worker(post.slot) > 0
-            }
+            Phase::Draining(_) => match post.role {
+                RoleName::Worker => self.vault.of_worker(post.slot) > 0,
+                // Without one, other hosts would look for this host's users here until the lease is over.
+                RoleName::Link => true,
+                RoleName::Timer => false,
+            },
             Phase::Ending(_) | Phase::Over(_) => false,
         }
     }
@@ -151,7 +154,7 @@ impl Master<'_> {
             member.channel.queue_seat(seat);
             seats += 1;
         }
-        if self.phase.is_stopping() {
+        if self.phase.is_stopping() && post.role == RoleName::Worker {
             member.channel.queue(ToRole::Drain);
         }
         member.promoted(now);

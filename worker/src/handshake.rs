@@ -53,21 +53,6 @@ impl Work<'_> {
         Step::Again
     }
 
-    /// Why the server is not fit to take new sessions; nothing if it is.
-    fn health(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.is_stopping() {
-            reasons.push("stopping".to_owned());
-        }
-        for (slot, role, again_in_ms) in self.table.waiting() {
-            reasons.push(format!(
-                "the {} of slot {slot} died again and again; the next one starts in {again_in_ms} ms",
-                role.name()
-            ));
-        }
-        reasons
-    }
-
     /// Answers 503 and ends the connection.
     pub fn refuse_newcomer(&mut self, connection: &mut Connection) {
         let answer = http::refusal(503, &[RETRY_AFTER], "The server is stopping.");

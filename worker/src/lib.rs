@@ -18,6 +18,7 @@ mod connection;
 mod drain;
 mod error;
 mod handshake;
+mod health;
 mod inbox;
 mod lines;
 mod orders;

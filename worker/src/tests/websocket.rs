@@ -72,6 +72,15 @@ fn what_is_no_upgrade_is_answered_and_ended() {
         drop(client);
         house.assert_empty();
     }
+    house.works[0].settings.cluster.enabled = true;
+    let mut client = house.connect(0, Transport::WebSocket);
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    house.settle();
+    let answer = String::from_utf8(client.bytes()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("the directory (cluster.redis) has been away"));
+    drop(client);
+    house.assert_empty();
     house.works[0].draining = true;
     for request in ["GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", REQUEST] {
         let mut client = house.connect(1, Transport::WebSocket);
