@@ -66,7 +66,7 @@ impl Cluster {
         let kind = serde_json::to_value(self.bus_kind).unwrap_or_default();
         let kind = kind.as_str().unwrap_or_default();
         writeln!(out, "  bus        {kind}, {}", self.bus.text())?;
-        writeln!(out, "  hosts      {} others", self.hosts)?;
+        writeln!(out, "  hosts      {} besides this one", self.hosts)?;
         writeln!(
             out,
             "  waiting    {} messages for other hosts, {} bytes",
@@ -119,7 +119,7 @@ mod tests {
             "\ncluster\n  \
              directory  away for 1 min 1 s: connection refused\n  \
              bus        rabbitmq, up for 1 min 0 s\n  \
-             hosts      3 others\n  \
+             hosts      3 besides this one\n  \
              waiting    4 messages for other hosts, 5000 bytes\n"
         );
         report.directory = part(true, 69_000, "");

@@ -104,6 +104,9 @@ impl Master<'_> {
                 self.drain(RoleName::Link);
             }
             Phase::Ending(until) if self.posts.iter().all(Post::is_deserted) || now >= until => {
+                for post in self.posts.iter().filter(|post| !post.is_deserted()) {
+                    tracing::warn!(process = post.name(), "it did not end in time and is killed");
+                }
                 tracing::info!("stopped");
                 self.phase = Phase::Over(Ok(()));
             }
