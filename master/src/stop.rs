@@ -105,7 +105,10 @@ impl Master<'_> {
             }
             Phase::Ending(until) if self.posts.iter().all(Post::is_deserted) || now >= until => {
                 for post in self.posts.iter().filter(|post| !post.is_deserted()) {
-                    tracing::warn!(process = post.name(), "it did not end in time and is killed");
+                    tracing::warn!(
+                        process = post.name(),
+                        "it did not end in time and is killed"
+                    );
                 }
                 tracing::info!("stopped");
                 self.phase = Phase::Over(Ok(()));
