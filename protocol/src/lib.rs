@@ -8,6 +8,7 @@
 //! | [`http`] | the head of a request on the WebSocket port: the upgrade, a page, or the refusal to send; [`http::origin`] says who may upgrade |
 //! | [`ws`] | WebSocket frames, decoded with 16 bytes of state between reads from input that stays as it is; headers and closing frames to send |
 //! | [`mod@line`] | lines of the TCP port |
+//! | [`proxy`] | what a proxy in front says about whose connection it is |
 //! | [`request`] | one message from a client, understood or refused, borrowing from its text |
 //! | [`reply`] | every message the server sends, written to any `io::Write` without allocating |
 //! | [`name`] | what a user, a group or a device may be called |
@@ -23,6 +24,7 @@ pub mod http;
 pub mod letter;
 pub mod line;
 pub mod name;
+pub mod proxy;
 pub mod reply;
 pub mod request;
 pub mod ws;
