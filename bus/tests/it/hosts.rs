@@ -20,7 +20,9 @@ type Map = BTreeMap<String, Host>;
 
 /// What a directory would tell: every host hears of all others.
 #[derive(Clone, Default)]
-pub struct Directory(Arc<Mutex<(Map, BTreeMap<String, watch::Sender<Arc<Map>>>)>>);
+pub struct Directory(Arc<Mutex<(Map, Listeners)>>);
+
+type Listeners = BTreeMap<String, watch::Sender<Arc<Map>>>;
 
 impl Directory {
     pub fn watch(&self, node: &str) -> Hosts {
