@@ -145,7 +145,7 @@ impl Mesh {
                 () = crate::carrier::changed(&mut hosts) => self.follow(&mut hosts, &mut connectors, &mut tasks),
                 () = self.peers.changed() => {}
                 Some(_) = tasks.join_next() => {}
-                _ = tick.tick() => self.peers.prune(&self.context.hosts.borrow()),
+                _ = tick.tick() => self.follow(&mut hosts, &mut connectors, &mut tasks),
             }
             self.tell_state();
         }
