@@ -11,6 +11,8 @@ type Fault = (&'static str, String);
 /// Longest name of a node or a user, as in the protocol.
 const NAME_BYTES_MAX: usize = 64;
 const LISTENERS_MAX: usize = 16;
+/// Every address that takes part in a connection is compared with each of them.
+const PROXIES_MAX: usize = 256;
 const ADMINS_MAX: usize = 1_000;
 const ORIGINS_MAX: usize = 100;
 /// Settings travel to the roles in one packet.
@@ -175,6 +177,12 @@ impl Config {
             faults.push((
                 "server.websocket",
                 "with no listener at all, here or in server.tcp, nobody can connect".into(),
+            ));
+        }
+        if server.proxies.len() > PROXIES_MAX {
+            faults.push((
+                "server.proxies",
+                format!("more than {PROXIES_MAX} networks"),
             ));
         }
         let mut seen = HashSet::new();

@@ -12,10 +12,12 @@ mod defaults;
 mod environment;
 mod file;
 mod load;
+mod network;
 mod problem;
 mod types;
 
 pub use change::Changes;
 pub use load::{load, pid_file};
+pub use network::Network;
 pub use problem::{Place, Problem, Problems};
 pub use types::*;

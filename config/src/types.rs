@@ -4,10 +4,12 @@
 //! `Default` gives the built-in defaults, which are those of the `config.toml` at the root of the repository (a test holds them together).
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::network::Network;
 
 /// The whole configuration of one server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,7 +55,7 @@ pub struct Server {
     pub user: String,
     /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed when they say whose connection it is, by the PROXY
     /// protocol or `X-Forwarded-For`.
-    pub proxies: Vec<String>,
+    pub proxies: Vec<Network>,
     /// A process whose heartbeat is older than this is killed and replaced; milliseconds, 1000 to 600000.
     pub watchdog_ms: u32,
 }
@@ -267,6 +269,13 @@ impl fmt::Debug for Secret {
 
 /// Most worker processes. A set of process slots is one 64-bit word, and four slots are taken by the others.
 pub const WORKERS_MAX: u8 = 60;
+
+impl Server {
+    /// Whether somebody at this address is believed when he says whose connection it is.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(address))
+    }
+}
 
 impl Config {
     /// How many workers to run: `server.workers`, or one per core when that is 0.

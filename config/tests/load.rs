@@ -217,6 +217,16 @@ fn a_value_that_breaks_a_rule_is_blamed_on_its_line() {
             "auth.allow_open",
         ),
         (
+            "[server]\nproxies = [\"10.0.0.1\", \"proxy\"]",
+            "server.proxies",
+            "neither an address nor a network",
+        ),
+        (
+            "[server]\nproxies = [\"10.0.0.1/8\"]",
+            "server.proxies",
+            "the network is \"10.0.0.0/8\"",
+        ),
+        (
             "[limits]\nlogin_timeout_ms = 1",
             "limits.login_timeout_ms",
             "100",
