@@ -115,17 +115,20 @@ impl Shared {
 
     pub async fn leave(&self, within: Duration) -> Result<(), Away> {
         let (done, waits) = oneshot::channel();
-        let mut wanted = self.wanted();
-        let keys: Vec<Key> = wanted.entries.drain().map(|(key, _)| key).collect();
-        wanted.changed.extend(keys);
-        wanted.complete = true;
-        wanted.leaving = Some(done);
-        drop(wanted);
+        self.want_nothing(done);
         self.wake.notify_one();
         match tokio::time::timeout(within, waits).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Away),
         }
+    }
+
+    fn want_nothing(&self, done: oneshot::Sender<()>) {
+        let mut wanted = self.wanted();
+        let keys: Vec<Key> = wanted.entries.drain().map(|(key, _)| key).collect();
+        wanted.changed.extend(keys);
+        wanted.complete = true;
+        wanted.leaving = Some(done);
     }
 
     /// The connection in use; `None` while there is none.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 pub use incoming::{Incoming, Judgement};
 pub use outgoing::Outgoing;
-pub use section::{Data, Reader, Section, write_acknowledgement, write_unknown};
+pub use section::{Acknowledgement, Data, Reader, Section, write_acknowledgement, write_unknown};
 
 /// Parcels that may be under way unanswered; fewer than a host's table remembers ids
 /// ([`shm_table::INBOX_IDS`]), so that it recognises each that is sent again.

@@ -34,18 +34,6 @@ pub struct Routing {
     not_before_ms: u64,
 }
 
-impl Routing {
-    /// True if letters wait for the directory, and it is not being asked.
-    pub fn is_paused(&self) -> bool {
-        !self.asking && !self.waiting.is_empty()
-    }
-
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-}
-
 impl Link<'_> {
     /// True if what is left in the mailbox has to wait.
     pub fn is_laden(&self) -> bool {

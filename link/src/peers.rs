@@ -77,11 +77,6 @@ impl Peers {
         self.lanes
     }
 
-    /// How many parcels are not answered.
-    pub fn unanswered(&self) -> usize {
-        self.peers.values().map(|peer| peer.outgoing.len()).sum()
-    }
-
     /// When the next repetition is due.
     pub fn next_ms(&self) -> Option<u64> {
         let times = self.peers.values().filter_map(|p| p.outgoing.next_ms());
@@ -191,13 +186,7 @@ impl Link<'_> {
         for section in Reader(payload) {
             match section {
                 Section::Data(data) => self.receive_data(from, &data),
-                Section::Acknowledgement {
-                    lane,
-                    next,
-                    first,
-                    gap,
-                    outcomes,
-                } => {
+                Section::Acknowledgement(acknowledgement) => {
                     let now_ms = self.now_ms;
                     let mut answered = std::mem::take(&mut self.answers);
                     let new_lane = self.peers.next_lane();
@@ -205,7 +194,7 @@ impl Link<'_> {
                         let outgoing = &mut peer.outgoing;
                         let each = |ticket, outcome| answered.push((ticket, outcome));
                         if outgoing
-                            .acknowledged(lane, next, first, gap, outcomes, now_ms, each)
+                            .acknowledged(acknowledgement, now_ms, each)
                             .is_err()
                         {
                             tracing::warn!(from, "a lane is begun anew: its answers do not fit");

@@ -172,15 +172,3 @@ impl Link<'_> {
 pub fn is_newer(a: &SessionEntry, b: &SessionEntry) -> bool {
     (a.since, &a.id) > (b.since, &b.id)
 }
-
-/// A count of rows by user, for tests of what is remembered here.
-#[cfg(test)]
-impl Presence {
-    pub fn known(&self) -> HashMap<&str, usize> {
-        let mut known = HashMap::new();
-        for (_, user) in self.rows.values() {
-            *known.entry(&**user).or_default() += 1;
-        }
-        known
-    }
-}

@@ -120,7 +120,6 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
     };
     link.hands.ready();
     link.tell_all();
-    link.report();
     info!("at work");
     link.turns(&channel, &doorbells, &wake, &mut events).await
 }
@@ -138,6 +137,12 @@ fn directory_settings(settings: &config::Config, boot: &str) -> directory::Setti
         mesh: None,
     }
 }
+
+/// How much earlier than the master's patience ends the link gives up.
+const END_MARGIN: Duration = Duration::from_millis(250);
+
+/// How long the report of a predecessor stands, while the directory and the bus are being connected to.
+const REPORT_GRACE: Duration = Duration::from_secs(1);
 
 /// What the master wants beyond the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +162,8 @@ impl Link<'_> {
     ) -> Result<(), Error> {
         let mut bus_state = self.bus.state();
         let mut mesh = self.bus.mesh_address();
-        let mut tick = Instant::now();
+        let began = Instant::now();
+        let mut tick = began;
         let mut draining: Option<Instant> = None;
         let mut frame: Option<Incoming> = None;
         loop {
@@ -177,12 +183,17 @@ impl Link<'_> {
             if let Some(since) = draining {
                 let late = since.elapsed() > LAST_LETTERS;
                 if late || self.letters.is_empty() && !self.hands.has_mail() {
-                    return self.end().await;
+                    return self.end(since).await;
                 }
             }
             if tick <= Instant::now() {
                 tick = Instant::now() + TICK;
-                self.tick();
+                self.walk_rows();
+                self.watch_peers();
+                let settled = self.directory.state().borrow().is_up() && bus_state.borrow().is_up();
+                if settled || began.elapsed() > REPORT_GRACE {
+                    self.report();
+                }
             }
             if bus_state.has_changed().unwrap_or(false) && bus_state.borrow_and_update().is_up() {
                 self.peers.repeat_all();
@@ -259,12 +270,6 @@ impl Link<'_> {
         more
     }
 
-    fn tick(&mut self) {
-        self.walk_rows();
-        self.watch_peers();
-        self.report();
-    }
-
     /// When the next turn is due although nothing happens.
     fn wakes_at(&self, tick: Instant, more: bool) -> Instant {
         if more {
@@ -306,8 +311,17 @@ impl Link<'_> {
     }
 
     /// The server ends: this host is not one of the cluster any more.
-    async fn end(&mut self) -> Result<(), Error> {
-        let within = Duration::from_millis(self.settings.limits.drain_timeout_ms.into());
+    async fn end(&mut self, since: Instant) -> Result<(), Error> {
+        const AWAY: &str =
+            "the directory is away: other hosts will clear it when the lease is over";
+        if !self.directory.state().borrow().is_up() {
+            tracing::warn!("{AWAY}");
+            return Ok(());
+        }
+        let bound = Duration::from_millis(self.settings.limits.drain_timeout_ms.into());
+        let within = bound
+            .saturating_sub(since.elapsed() + END_MARGIN)
+            .max(END_MARGIN);
         let leave = self.directory.leave(within);
         tokio::pin!(leave);
         loop {
@@ -315,7 +329,7 @@ impl Link<'_> {
                 result = &mut leave => {
                     match result {
                         Ok(()) => info!("out of the directory"),
-                        Err(_) => tracing::warn!("the directory is away: other hosts will clear it when the lease is over"),
+                        Err(_) => tracing::warn!("{AWAY}"),
                     }
                     return Ok(());
                 }

@@ -72,7 +72,7 @@ impl Letter<'_> {
         let id = self.id.unwrap_or_default();
         let mut head = [0; HEAD_BYTES];
         head[0] = self.kind as u8;
-        head[1] = u8::from(self.quiet) * QUIET | u8::from(self.reached) * REACHED;
+        head[1] = (u8::from(self.quiet) * QUIET) | (u8::from(self.reached) * REACHED);
         head[4] = short(self.to)?;
         head[5] = short(self.from)?;
         head[6] = short(self.message_id)?;

@@ -227,6 +227,13 @@ impl<'t> Hands<'t> {
         row.check(handle).map(|_| row.peer())
     }
 
+    /// Notes whose connection an own row really is, as a proxy has said. Whoever reads it in this moment may see a part of either address.
+    pub fn set_peer(&self, handle: RowHandle, peer: SocketAddr) {
+        if let Some((row, _)) = self.mine(handle) {
+            row.put_peer(row.transport(), peer);
+        }
+    }
+
     /// Where an own connection's byte streams stand, as last committed.
     pub fn stream(&self, handle: RowHandle) -> Option<Stream> {
         self.mine(handle).map(|(row, _)| row.stream.read_own())

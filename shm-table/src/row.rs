@@ -108,6 +108,8 @@ impl Order {
     pub const DEADLINE: Order = Order(8);
     /// The server ends (1001).
     pub const SHUTDOWN: Order = Order(16);
+    /// There are too many connections from the client's address already (1013).
+    pub const CROWDED: Order = Order(32);
 }
 
 /// The orders a row had when they were taken.
@@ -142,9 +144,9 @@ pub(crate) struct Row {
     pub sent: Word64,
     /// The worker's descriptor number, for people who debug. Owner.
     pub fd: Word32,
-    /// Transport (bit 16) and port (bits 0 to 15). Master.
+    /// Transport (bit 16) and port (bits 0 to 15). Master; owner where a proxy says whose connection it is.
     pub transport_port: Word32,
-    /// Peer address as IPv6 (v4 mapped), in network order. Master.
+    /// Peer address as IPv6 (v4 mapped), in network order. As before.
     pub ip: [Word64; 2],
     /// Unix milliseconds. Master.
     pub connected_at: Word64,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::section::{DATA_HEAD_BYTES, PARCEL_HEAD_BYTES, begin_data, finish_data, put_parcel};
-use super::{Outcome, WINDOW};
+use super::{Acknowledgement, Outcome, WINDOW};
 use crate::parcel;
 
 /// How long an answer is waited for before everything unanswered is sent again; doubles up to the longest while nothing is answered.
@@ -155,14 +155,17 @@ impl Outgoing {
     /// [`Broken`]; nothing was taken from it.
     pub fn acknowledged(
         &mut self,
-        lane: u64,
-        next: u64,
-        first: u64,
-        gap: bool,
-        outcomes: Vec<Outcome>,
+        acknowledgement: Acknowledgement,
         now_ms: u64,
         mut each: impl FnMut(u64, Outcome),
     ) -> Result<(), Broken> {
+        let Acknowledgement {
+            lane,
+            next,
+            first,
+            gap,
+            outcomes,
+        } = acknowledgement;
         if lane != self.lane {
             return Ok(());
         }

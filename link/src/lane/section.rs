@@ -19,18 +19,7 @@ pub enum Section {
     /// Parcels.
     Data(Data),
     /// Answers to parcels of a lane of ours.
-    Acknowledgement {
-        /// The lane.
-        lane: u64,
-        /// The number of the parcel that is expected next.
-        next: u64,
-        /// The number of the first outcome.
-        first: u64,
-        /// A parcel came that was not the next: some were lost.
-        gap: bool,
-        /// Outcomes, up to `next`.
-        outcomes: Vec<Outcome>,
-    },
+    Acknowledgement(Acknowledgement),
     /// The other host does not know this lane of ours.
     Unknown {
         /// The lane.
@@ -49,6 +38,21 @@ pub struct Data {
     pub confirmed: u64,
     /// The parcels.
     pub parcels: Vec<Bytes>,
+}
+
+/// Answers to parcels.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// The lane.
+    pub lane: u64,
+    /// The number of the parcel that is expected next.
+    pub next: u64,
+    /// The number of the first outcome.
+    pub first: u64,
+    /// A parcel came that was not the next: some were lost.
+    pub gap: bool,
+    /// Outcomes, up to `next`.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// Begins a data section; returns where its count is to be [written](finish_data).
@@ -150,13 +154,13 @@ fn read(from: &mut Bytes) -> Option<Section> {
                     _ => return None,
                 });
             }
-            Some(Section::Acknowledgement {
+            Some(Section::Acknowledgement(Acknowledgement {
                 lane,
                 next,
                 first,
                 gap,
                 outcomes,
-            })
+            }))
         }
         UNKNOWN => Some(Section::Unknown {
             lane: from.try_get_u64_le().ok()?,

@@ -97,26 +97,13 @@ impl Pair {
     fn hear(&mut self, frame: Bytes) {
         for section in Reader(frame) {
             match section {
-                Section::Acknowledgement {
-                    lane,
-                    next,
-                    first,
-                    gap,
-                    outcomes,
-                } => {
+                Section::Acknowledgement(acknowledgement) => {
                     let answered = &mut self.answered;
-                    let result = self.sender.acknowledged(
-                        lane,
-                        next,
-                        first,
-                        gap,
-                        outcomes,
-                        self.now_ms,
-                        |ticket, outcome| {
-                            assert_eq!(outcome == Outcome::Nobody, ticket % 3 == 0);
-                            answered.push(ticket);
-                        },
-                    );
+                    let each = |ticket: u64, outcome| {
+                        assert_eq!(outcome == Outcome::Nobody, ticket.is_multiple_of(3));
+                        answered.push(ticket);
+                    };
+                    let result = self.sender.acknowledged(acknowledgement, self.now_ms, each);
                     if result == Err(Broken) {
                         self.lanes += 1;
                         self.sender.begin_anew(self.lanes);
@@ -215,10 +202,9 @@ fn what_was_given_up_keeps_its_number_and_says_nothing() {
         [parcel::void(), Bytes::from_static(b"second")]
     );
     let mut answered = Vec::new();
-    let both = vec![Outcome::Nobody, Outcome::Reached];
-    sender
-        .acknowledged(1, 2, 0, false, both, 0, |ticket, _| answered.push(ticket))
-        .unwrap();
+    let both = acknowledgement(1, 2, 0, vec![Outcome::Nobody, Outcome::Reached]);
+    let each = |ticket, _| answered.push(ticket);
+    sender.acknowledged(both, 0, each).unwrap();
     assert_eq!(answered, [0, 8]);
     sender.give_up(7, first);
 }
@@ -228,20 +214,22 @@ fn answers_to_what_was_not_sent_break_the_lane() {
     let mut sender = Outgoing::new(5);
     sender.push(1, Bytes::from_static(b"x"));
     let never = |_, _| panic!("nothing was answered");
-    let outcomes = vec![Outcome::Reached; 2];
-    assert_eq!(
-        sender.acknowledged(5, 2, 0, false, outcomes, 0, never),
-        Err(Broken)
-    );
-    assert_eq!(
-        sender.acknowledged(5, 1, 1, false, vec![], 0, never),
-        Err(Broken)
-    );
-    assert_eq!(
-        sender.acknowledged(4, 9, 0, true, vec![], 0, never),
-        Ok(()),
-        "of another lane"
-    );
+    let too_many = acknowledgement(5, 2, 0, vec![Outcome::Reached; 2]);
+    assert_eq!(sender.acknowledged(too_many, 0, never), Err(Broken));
+    let too_late = acknowledgement(5, 1, 1, vec![]);
+    assert_eq!(sender.acknowledged(too_late, 0, never), Err(Broken));
+    let of_another = acknowledgement(4, 9, 0, vec![]);
+    assert_eq!(sender.acknowledged(of_another, 0, never), Ok(()));
+}
+
+fn acknowledgement(lane: u64, next: u64, first: u64, outcomes: Vec<Outcome>) -> Acknowledgement {
+    Acknowledgement {
+        lane,
+        next,
+        first,
+        gap: false,
+        outcomes,
+    }
 }
 
 #[test]

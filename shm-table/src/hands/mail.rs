@@ -61,14 +61,8 @@ impl Hands<'_> {
     /// Puts a composed message (with an envelope of nothing) into the link's mailbox, unless the letters in it would have more
     /// than `bytes_max` bytes. If it is not taken, the message is given back to the arena.
     pub fn hand_over(&mut self, message: Message, bytes_max: u64) -> Result<(), NotTaken> {
-        let refused = match self.room_for_letter(&message, bytes_max) {
-            Ok(()) => None,
-            Err(refused) => Some(refused),
-        };
-        let node = match refused {
-            None => self.nodes.pop().ok_or(NotTaken::Full),
-            Some(refused) => Err(refused),
-        };
+        let room = self.room_for_letter(&message, bytes_max);
+        let node = room.and_then(|()| self.nodes.pop().ok_or(NotTaken::Full));
         let node = node.inspect_err(|_| self.free_chain(message.first))?;
         let mailbox = self.view.mailbox;
         self.view.arena.heads[message.first as usize].refs.put(1);
