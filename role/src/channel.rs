@@ -100,7 +100,7 @@ impl Channel {
         }
     }
 
-    /// Sends a message, waiting for room. A list of finished connections may have any length.
+    /// Sends a message, waiting for room. A list of connections may have any length.
     ///
     /// # Errors
     /// See [`ChannelError`]; the process should end.
@@ -109,6 +109,12 @@ impl Channel {
             ToMaster::Finished(seats) if seats.len() > Seat::FINISHED_MAX => {
                 for part in seats.chunks(Seat::FINISHED_MAX) {
                     self.send_packet(&ToMaster::Finished(part.to_vec()).encode()?)?;
+                }
+                Ok(())
+            }
+            ToMaster::Clients(clients) if clients.len() > Seat::CLIENTS_MAX => {
+                for part in clients.chunks(Seat::CLIENTS_MAX) {
+                    self.send_packet(&ToMaster::Clients(part.to_vec()).encode()?)?;
                 }
                 Ok(())
             }

@@ -1,9 +1,11 @@
 //! What passes between the master and a role, and how it looks in a packet.
 //!
-//! Seats and finished connections, which come by the thousand, are a tag and eight bytes each; everything else is a tag and JSON.
+//! Seats, clients and finished connections, which come by the thousand, are a tag and a few bytes each; everything else is a tag and
+//! JSON.
 //! Both ends are the same version of the same file, except while a reload replaces an older one: settings therefore travel by their names. A packet that cannot be read is an error, never a guess.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -63,6 +65,8 @@ pub enum ToMaster {
     Ready,
     /// These connections are over, the role's descriptors closed, the rows in state Done.
     Finished(Vec<Seat>),
+    /// From where these connections really come, as a proxy has said. May be said again of the same connection.
+    Clients(Vec<(Seat, IpAddr)>),
     /// The answer to [`ToRole::Pause`].
     Paused,
     /// The answer to [`ToRole::Leave`]: the slot is its successor's.
@@ -86,9 +90,13 @@ impl Seat {
     pub const MAX: usize = DESCRIPTORS_MAX;
     /// Most finished connections in one message.
     pub(crate) const FINISHED_MAX: usize = (PACKET_BYTES_MAX - 1) / BYTES;
+    /// Most clients in one message.
+    pub(crate) const CLIENTS_MAX: usize = (PACKET_BYTES_MAX - 1) / CLIENT_BYTES;
 }
 
 const BYTES: usize = 8;
+/// A seat, and an address as one of IPv6.
+const CLIENT_BYTES: usize = BYTES + 16;
 
 const HELLO: u8 = b'H';
 const SEATS: u8 = b'S';
@@ -101,6 +109,7 @@ const BEGIN: u8 = b'B';
 const LEAVE: u8 = b'V';
 const READY: u8 = b'r';
 const FINISHED: u8 = b'f';
+const CLIENTS: u8 = b'c';
 const PAUSED: u8 = b'p';
 const LEFT: u8 = b'l';
 const FAILED: u8 = b'x';
@@ -152,6 +161,7 @@ impl Message for ToMaster {
         Ok(match self {
             Self::Ready => vec![READY],
             Self::Finished(seats) => seat_list(FINISHED, seats),
+            Self::Clients(clients) => client_list(clients),
             Self::Paused => vec![PAUSED],
             Self::Left => vec![LEFT],
             Self::Failed(reason) => {
@@ -167,6 +177,7 @@ impl Message for ToMaster {
         match packet.split_first() {
             Some((&READY, [])) => Ok(Self::Ready),
             Some((&FINISHED, rest)) => Ok(Self::Finished(seats(rest)?)),
+            Some((&CLIENTS, rest)) => Ok(Self::Clients(clients(rest)?)),
             Some((&PAUSED, [])) => Ok(Self::Paused),
             Some((&LEFT, [])) => Ok(Self::Left),
             Some((&FAILED, reason)) => Ok(Self::Failed(String::from_utf8_lossy(reason).into())),
@@ -209,10 +220,49 @@ fn seat_list(tag: u8, seats: &[Seat]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(1 + seats.len() * BYTES);
     packet.push(tag);
     for seat in seats {
-        packet.extend_from_slice(&seat.row.to_le_bytes());
-        packet.extend_from_slice(&seat.generation.to_le_bytes());
+        put_seat(&mut packet, *seat);
     }
     packet
+}
+
+fn put_seat(packet: &mut Vec<u8>, seat: Seat) {
+    packet.extend_from_slice(&seat.row.to_le_bytes());
+    packet.extend_from_slice(&seat.generation.to_le_bytes());
+}
+
+fn client_list(clients: &[(Seat, IpAddr)]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(1 + clients.len() * CLIENT_BYTES);
+    packet.push(CLIENTS);
+    for (seat, address) in clients {
+        let address = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => *v6,
+        };
+        put_seat(&mut packet, *seat);
+        packet.extend_from_slice(&address.octets());
+    }
+    packet
+}
+
+fn clients(bytes: &[u8]) -> Result<Vec<(Seat, IpAddr)>, Garbled> {
+    let (clients, rest) = bytes.as_chunks::<CLIENT_BYTES>();
+    if !rest.is_empty() {
+        return Err(Garbled(format!(
+            "{} bytes are not a whole number of clients",
+            bytes.len()
+        )));
+    }
+    clients
+        .iter()
+        .map(|client| {
+            let (seat, address) = client.split_at(BYTES);
+            let seat = seats(seat)?.first().copied();
+            let address = <[u8; 16]>::try_from(address).ok();
+            seat.zip(address)
+                .map(|(seat, address)| (seat, Ipv6Addr::from(address).to_canonical()))
+                .ok_or_else(|| Garbled("a client is not whole".into()))
+        })
+        .collect()
 }
 
 fn seats(bytes: &[u8]) -> Result<Vec<Seat>, Garbled> {
@@ -277,8 +327,16 @@ mod tests {
         }
         for message in [
             ToMaster::Ready,
-            ToMaster::Finished(seats),
+            ToMaster::Finished(seats.clone()),
             ToMaster::Finished(vec![]),
+            ToMaster::Clients(
+                seats
+                    .iter()
+                    .copied()
+                    .zip(["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()])
+                    .collect(),
+            ),
+            ToMaster::Clients(vec![]),
             ToMaster::Paused,
             ToMaster::Left,
             ToMaster::Failed("no room: ä".into()),
@@ -327,7 +385,7 @@ mod tests {
         for packet in [&b""[..], b"?", b"S1234567", b"D1", b"H{", b"C[]", b"B1"] {
             assert!(ToRole::decode(packet).is_err(), "{packet:?}");
         }
-        for packet in [&b""[..], b"S", b"f1", b"r ", b"l1"] {
+        for packet in [&b""[..], b"S", b"f1", b"c12345678", b"r ", b"l1"] {
             assert!(ToMaster::decode(packet).is_err(), "{packet:?}");
         }
     }
