@@ -149,7 +149,7 @@ mod tests {
             row: 3,
             generation: 7,
         };
-        vault.keep(seat, here, Network::of(peer), 4);
+        vault.keep(seat, here, Network::of(peer.ip()), 4);
         (vault, client)
     }
 

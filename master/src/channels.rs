@@ -33,6 +33,9 @@ impl Master<'_> {
                 }
                 (Ok(Some(ToMaster::Paused)), Place::Occupant) => member.paused = true,
                 (Ok(Some(ToMaster::Finished(seats))), Place::Occupant) => self.finished(&seats),
+                (Ok(Some(ToMaster::Clients(clients))), Place::Occupant) => {
+                    self.learn_clients(&clients);
+                }
                 (Ok(Some(ToMaster::Left)), Place::Occupant) if member.told_to_leave.is_some() => {
                     self.left(index, Instant::now());
                     return;

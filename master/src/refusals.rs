@@ -92,6 +92,11 @@ impl Refusals {
         }
     }
 
+    /// Somebody is refused whom a worker has to tell.
+    pub fn note(&mut self) {
+        self.total += 1;
+    }
+
     /// The client has closed, or broken the connection.
     pub fn closed(&mut self, poller: &Poller, number: u32) {
         if let Some(connection) = self.lingering.remove(&number) {

@@ -2,13 +2,14 @@
 //!
 //! The worker with the fewest connections gets the next; one that has not taken its last ones yet is passed over while there are others.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use role::Seat;
-use shm_table::{Newcomer, ProcessId, Transport};
+use shm_table::{Newcomer, Order, ProcessId, Transport};
 
+use crate::channels::row_of;
 use crate::cli::RoleName;
 use crate::listeners::Accepted;
 use crate::master::Master;
@@ -38,9 +39,11 @@ impl Master<'_> {
         if self.phase.is_stopping() {
             return self.refuse(connection, transport, Reason::Draining);
         }
-        let network = Network::of(peer);
+        let network = Network::of(peer.ip());
         let most = self.config.limits.connections_per_ip;
-        if most > 0 && self.vault.of_network(network) >= most {
+        // Whoever comes through a proxy is counted once it has said who that is: see `learn_clients`.
+        let counts = most > 0 && !self.config.server.is_proxy(peer.ip());
+        if counts && self.vault.of_network(network) >= most {
             return self.refuse(connection, transport, Reason::TooManyFromThere);
         }
         // The listeners are open only while there is a worker; the last one may have died or left in this very turn.
@@ -74,6 +77,34 @@ impl Master<'_> {
         self.vault.keep(seat, connection, network, worker.slot);
         if let Some(occupant) = self.occupants().find(|o| o.id == worker) {
             occupant.channel.queue_seat(seat);
+        }
+    }
+
+    /// Connections came through a proxy: they are counted where they really come from, and those that are too many are ended.
+    pub fn learn_clients(&mut self, clients: &[(Seat, IpAddr)]) {
+        let most = self.config.limits.connections_per_ip;
+        for &(seat, address) in clients {
+            let network = Network::of(address);
+            // Heard again, after a worker was replaced: it was let in then.
+            if !self.vault.moved(seat, network) {
+                continue;
+            }
+            let counts = most > 0 && !self.config.server.is_proxy(address);
+            if counts && self.vault.of_network(network) > most {
+                self.refusals.note();
+                self.hands.order(row_of(seat), Order::CROWDED);
+            }
+        }
+        self.ring();
+    }
+
+    /// Wakes the workers for whom an order was given.
+    fn ring(&mut self) {
+        let slots = self.hands.doorbells_to_ring();
+        for (slot, bell) in self.doorbells.iter().enumerate() {
+            if slots & 1 << slot != 0 {
+                role::ring(bell);
+            }
         }
     }
 

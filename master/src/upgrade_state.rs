@@ -335,7 +335,8 @@ mod tests {
     }
 
     fn network(address: &str) -> Network {
-        Network::of(address.parse().unwrap())
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        Network::of(address.ip())
     }
 
     #[test]

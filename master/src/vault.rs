@@ -4,7 +4,7 @@
 //! The counts by network and by worker follow from the entries and change with them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use role::Seat;
@@ -17,8 +17,8 @@ pub struct Network(u64);
 
 impl Network {
     /// The network an address belongs to.
-    pub fn of(address: SocketAddr) -> Self {
-        match address.ip().to_canonical() {
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
             // The prefix of IPv4-mapped addresses is no unicast network of IPv6.
             IpAddr::V4(v4) => Self(0xffff << 32 | u64::from(v4.to_bits())),
             IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64),
@@ -96,6 +96,21 @@ impl Vault {
         true
     }
 
+    /// A connection really comes from this network. False: so it is counted already, or it is not here.
+    pub fn moved(&mut self, seat: Seat, network: Network) -> bool {
+        let entry = self.entries.get_mut(seat.row as usize);
+        let Some(entry) = entry.and_then(|entry| entry.as_mut()) else {
+            return false;
+        };
+        if entry.generation != seat.generation || entry.network == network {
+            return false;
+        }
+        let before = std::mem::replace(&mut entry.network, network);
+        uncount(&mut self.by_network, before);
+        *self.by_network.entry(network).or_default() += 1;
+        true
+    }
+
     /// The slot whose process serves a connection.
     pub fn worker_of(&self, seat: Seat) -> Option<Slot> {
         let entry = self.entries.get(seat.row as usize)?.as_ref()?;
@@ -162,11 +177,15 @@ impl Vault {
 
     fn uncount(&mut self, entry: &Entry) {
         self.by_worker[usize::from(entry.worker)] -= 1;
-        if let Some(count) = self.by_network.get_mut(&entry.network) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_network.remove(&entry.network);
-            }
+        uncount(&mut self.by_network, entry.network);
+    }
+}
+
+fn uncount(by_network: &mut HashMap<Network, u32>, network: Network) {
+    if let Some(count) = by_network.get_mut(&network) {
+        *count -= 1;
+        if *count == 0 {
+            by_network.remove(&network);
         }
     }
 }
@@ -184,7 +203,33 @@ mod tests {
     }
 
     fn network(text: &str) -> Network {
-        Network::of(text.parse().unwrap())
+        let address: std::net::SocketAddr = text.parse().unwrap();
+        Network::of(address.ip())
+    }
+
+    #[test]
+    fn whoever_comes_through_a_proxy_is_counted_where_he_is() {
+        let mut vault = Vault::new(4);
+        let (proxy, home) = (network("10.0.0.1:1"), network("192.0.2.1:1"));
+        let seats = [0, 1].map(|row| Seat { row, generation: 1 });
+        for seat in seats {
+            vault.keep(seat, connection().1, proxy, 4);
+        }
+        let old = Seat {
+            generation: 0,
+            ..seats[0]
+        };
+        assert!(!vault.moved(old, home));
+        assert!(!vault.moved(seats[0], proxy));
+        assert!(vault.moved(seats[0], home));
+        assert!(!vault.moved(seats[0], home), "twice is once");
+        assert_eq!((vault.of_network(proxy), vault.of_network(home)), (1, 1));
+        assert!(vault.moved(seats[1], home));
+        assert_eq!((vault.of_network(proxy), vault.of_network(home)), (0, 2));
+        assert!(vault.close(seats[0]) && vault.close(seats[1]));
+        assert!(!vault.moved(seats[0], proxy));
+        assert_eq!(vault.of_network(home), 0);
+        assert!(vault.by_network.is_empty());
     }
 
     #[test]

@@ -57,6 +57,9 @@ impl Work<'_> {
         if !connection.gone {
             self.go_on_writing(connection);
         }
+        if !connection.gone {
+            self.tell_client_again(connection);
+        }
         // Whether its input was found in the window or not: the window is free from here on.
         if self.hands.window_at(connection.handle).is_some() {
             self.hands.reading_done();

@@ -26,6 +26,10 @@ pub(crate) enum Flag {
     /// The first thing we have to say (`open`, or the answer to a handshake) is in the outbox, and what it answers is
     /// accounted for.
     Greeted = 128,
+    /// What a proxy may say before everything else is behind us; all that comes is the client's own.
+    Begun = 256,
+    /// The request comes from a proxy, so that `X-Forwarded-For` counts.
+    Forwarded = 512,
 }
 
 /// A connection of this worker, loaded from its row. What is changed here is published by

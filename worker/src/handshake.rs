@@ -12,7 +12,7 @@ use crate::reading::{Cursor, Step};
 use crate::work::Work;
 
 /// What a refused newcomer is told to wait, in seconds.
-const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
+pub(crate) const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
 impl Work<'_> {
     /// Takes the request head from the input once it is complete, and answers it.
@@ -30,7 +30,11 @@ impl Work<'_> {
             Head::Incomplete => return Step::NeedMore,
             Head::Complete { bytes, what } => (bytes, what),
         };
+        let head = input.get(cursor.at..cursor.at + bytes).unwrap_or_default();
         cursor.advance(self, connection, bytes);
+        if matches!(what, What::Upgrade { .. }) {
+            self.read_forwarded(connection, head);
+        }
         match what {
             What::Upgrade { .. } if self.is_stopping() => self.refuse_newcomer(connection),
             What::Upgrade { endpoint, response } => self.upgrade(connection, endpoint, &response),
@@ -107,7 +111,7 @@ impl Work<'_> {
     }
 
     /// Queues a whole HTTP answer and ends our direction behind it.
-    fn respond(
+    pub fn respond(
         &mut self,
         connection: &mut Connection,
         write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,

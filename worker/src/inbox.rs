@@ -33,8 +33,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Tells the master which connections are over.
+    /// Tells the master where connections come from, and which are over.
     pub fn report(&mut self, channel: &Channel) -> Result<(), ChannelError> {
+        if !self.clients.is_empty() {
+            channel.send(&ToMaster::Clients(std::mem::take(&mut self.clients)))?;
+        }
         if self.finished.is_empty() {
             return Ok(());
         }

@@ -25,6 +25,7 @@ mod orders;
 mod output;
 mod page;
 mod poller;
+mod proxy;
 mod rate;
 mod reading;
 mod run;

@@ -23,6 +23,9 @@ impl Work<'_> {
         if orders.has(Order::KICKED) {
             self.kick(connection, CloseCode::KICKED);
         }
+        if orders.has(Order::CROWDED) {
+            self.turn_away(connection);
+        }
         if orders.has(Order::SHUTDOWN) {
             self.send_away(connection);
         }

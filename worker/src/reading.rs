@@ -225,7 +225,9 @@ impl Work<'_> {
     fn parse(&mut self, connection: &mut Connection, input: &[u8], kept: usize) {
         let mut cursor = Cursor { at: 0, kept };
         while cursor.at < input.len() {
-            let step = if connection.is_framed() {
+            let step = if !connection.has(Flag::Begun) {
+                self.next_start(connection, input, &mut cursor)
+            } else if connection.is_framed() {
                 self.next_frame(connection, input, &mut cursor)
             } else if connection.transport == shm_table::Transport::WebSocket {
                 self.next_head(connection, input, &mut cursor)

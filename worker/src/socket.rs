@@ -1,12 +1,13 @@
-//! The four things a worker does to a client's socket, none of which ever waits.
+//! The five things a worker does to a client's socket, none of which ever waits.
 //!
 //! `MSG_DONTWAIT` says so with each call: whether the descriptor itself is non-blocking is shared
 //! with the master's duplicate and not ours to decide.
 
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, getpeername, recv, sendmsg, shutdown};
 use shm_table::kill_point;
 
 /// Reads what there is, up to the length of `into`; 0 is the end of the stream.
@@ -36,4 +37,16 @@ pub(crate) fn end(socket: &OwnedFd) {
     // As above.
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
     kill_point::called();
+}
+
+/// Who is at the other end, as the kernel knows it; `None` for one that has gone, or is not on a network.
+pub(crate) fn peer(socket: &OwnedFd) -> Option<IpAddr> {
+    let address: SockaddrStorage = getpeername(socket.as_raw_fd()).ok()?;
+    let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+    let v6 = || {
+        address
+            .as_sockaddr_in6()
+            .map(|v6| Ipv6Addr::to_canonical(&v6.ip()))
+    };
+    v4.or_else(v6)
 }

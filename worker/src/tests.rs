@@ -7,6 +7,7 @@ mod house;
 mod kill;
 mod limits;
 mod messages;
+mod proxy;
 mod random;
 mod tcp;
 mod websocket;

@@ -2,6 +2,7 @@
 //!
 //! Every other file adds methods for its own subject.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use config::Config;
@@ -24,6 +25,8 @@ pub(crate) struct Work<'t> {
     pub clock: Clock,
     /// Connections given back and not yet reported to the master.
     pub finished: Vec<Seat>,
+    /// Where connections really come from, as their proxies said, and not yet reported to the master.
+    pub clients: Vec<(Seat, IpAddr)>,
     /// Rows whose sockets had more than one read could take: each is read once more next turn.
     pub again: Vec<u32>,
     /// Rows that wait for the turns of other workers before they are read again.
@@ -63,6 +66,7 @@ impl<'t> Work<'t> {
             poller,
             clock: Clock::now(table.now_ms()),
             finished: Vec::new(),
+            clients: Vec::new(),
             again: Vec::new(),
             congested: Vec::new(),
             draining: false,

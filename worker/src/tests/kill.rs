@@ -22,6 +22,8 @@ enum Step {
     Arrive(usize, Transport),
     /// A client sends bytes.
     Send(usize, Vec<u8>),
+    /// Bytes come in which a proxy says that this is the client's address.
+    Named(usize, Vec<u8>, &'static str),
     /// The survivor orders something of the victim's client.
     Order(usize, Order),
     /// A client of the victim ends its direction.
@@ -47,9 +49,17 @@ fn halves(bytes: &[u8], at: usize) -> [Vec<u8>; 2] {
 }
 
 fn story() -> Vec<Step> {
-    use Step::{Arrive, End, Order, Send};
+    use Step::{Arrive, End, Named, Order, Send};
     let long = "x".repeat(1500);
-    let [head, tail] = halves(REQUEST.as_bytes(), REQUEST.len() / 2);
+    let request = REQUEST.replace("\r\n\r\n", "\r\nX-Forwarded-For: 198.51.100.3\r\n\r\n");
+    let [head, tail] = halves(request.as_bytes(), request.len() / 2);
+    // The proxy's own connection, by version 2.
+    let head = [b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", &head[..]].concat();
+    let [start, login] = halves(
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n\
+          {\"type\":\"login\",\"userName\":\"ada\",\"deviceId\":\"d\",\"deviceModel\":\"m\"}\n",
+        20,
+    );
     let mut half_frame = text(r#"{"type":"sendto","to":"ada","content":"in two reads","id":3}"#);
     let rest_of_frame = half_frame.split_off(20);
     let mut half_line =
@@ -69,13 +79,11 @@ fn story() -> Vec<Step> {
     ];
     let mut steps = vec![
         Arrive(ADA, Transport::Tcp),
-        Send(
-            ADA,
-            line(r#"{"type":"login","userName":"ada","deviceId":"d","deviceModel":"m"}"#),
-        ),
+        Send(ADA, start),
+        Named(ADA, login, "192.0.2.7:4711"),
         Arrive(GRACE, Transport::WebSocket),
         Send(GRACE, head),
-        Send(GRACE, tail),
+        Named(GRACE, tail, "198.51.100.3:0"),
         Send(GRACE, text(r#"{"type":"login","userName":"grace"}"#)),
         Send(ADA, line(r#"{"type":"join","group":"all"}"#)),
         Send(GRACE, text(r#"{"type":"join","group":"all"}"#)),
@@ -115,6 +123,11 @@ fn story() -> Vec<Step> {
         Arrive(EVE, Transport::WebSocket),
         Send(EVE, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         Arrive(JOAN, Transport::Tcp),
+        Named(
+            JOAN,
+            b"PROXY TCP6 2001:db8::7 ::1 4711 80\r\n".to_vec(),
+            "[2001:db8::7]:4711",
+        ),
         Send(JOAN, line(r#"{"type":"login","userName":"joan"}"#)),
         Order(JOAN, shm_table::Order::KICKED),
         End(JOAN),
@@ -135,6 +148,7 @@ impl<'t> World<'t> {
     fn new(table: &'t shm_table::Table) -> Self {
         let mut settings = Config::default();
         settings.limits.outbox_bytes = 1 << 16;
+        settings.server.proxies = vec!["127.0.0.0/8".parse().unwrap()];
         let mut house = House::new(table, &settings);
         let bob = house.user(SURVIVOR, "bob");
         let mut people: Vec<Option<Client>> = (0..PEOPLE).map(|_| None).collect();
@@ -160,7 +174,9 @@ impl<'t> World<'t> {
             Step::Arrive(person, transport) => {
                 self.people[*person] = Some(self.house.dial(VICTIM, *transport));
             }
-            Step::Send(person, bytes) => self.client(*person).send(bytes),
+            Step::Send(person, bytes) | Step::Named(person, bytes, _) => {
+                self.client(*person).send(bytes);
+            }
             Step::Order(person, order) => {
                 let row = self.client(*person).handle;
                 self.house.works[SURVIVOR].hands.order(row, *order);
@@ -192,6 +208,18 @@ impl<'t> World<'t> {
         }
         self.house.settle();
         self.house.assert_exact();
+        if let Step::Named(person, _, peer) = step {
+            let handle = self.client(*person).handle;
+            let victim = &self.house.works[VICTIM];
+            let peer: std::net::SocketAddr = peer.parse().unwrap();
+            assert_eq!(victim.hands.peer(handle), Some(peer));
+            let told = victim
+                .clients
+                .iter()
+                .rev()
+                .find(|(seat, _)| seat.row == handle.row);
+            assert_eq!(told.map(|(_, address)| *address), Some(peer.ip()));
+        }
         for (heard, client) in self.heard.iter_mut().zip(&mut self.people) {
             if let Some(client) = client {
                 heard.extend(client.bytes());
