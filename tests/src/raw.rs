@@ -48,7 +48,11 @@ impl RawWebSocket {
 
     /// Connects and says nothing.
     pub fn silent(address: SocketAddr) -> RawWebSocket {
-        let stream = TcpStream::connect(address).unwrap();
+        RawWebSocket::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same on a connection that is there already.
+    pub fn over(stream: TcpStream) -> RawWebSocket {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
