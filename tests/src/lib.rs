@@ -15,6 +15,7 @@ pub mod bells;
 pub mod browser;
 pub mod chaos;
 pub mod client;
+pub mod cluster;
 pub mod folder;
 pub mod frames;
 pub mod house;
