@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement that cannot be taken ends with its place
 
+mod cluster;
 mod idle;
 mod light;
 mod load;
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 usage: bench idle [SESSIONS]                 memory of idle, logged-in connections
        bench load BIN [OTHER_BIN [ROUNDS [PART_OF_A_LOAD'S_NAME]]]
                                              processor time per message, of one executable or two side by side
+       bench cluster                         messages between two hosts, over each bus
        bench pause [SESSIONS]                how long messages take while processes are replaced";
 
 fn main() {
@@ -21,6 +23,7 @@ fn main() {
     match arguments[..] {
         ["idle"] => idle::measure(9_000),
         ["idle", sessions] => idle::measure(number(sessions)),
+        ["cluster"] => cluster::measure(),
         ["pause"] => [1_000, 10_000].into_iter().for_each(pause::measure),
         ["pause", sessions] => pause::measure(number(sessions)),
         ["load", one] => load::measure(&[one], 5, ""),

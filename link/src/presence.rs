@@ -16,12 +16,29 @@ use crate::link::Link;
 /// Rows that one step of the slow walk looks at.
 const WALK_ROWS: u32 = 2_048;
 
+/// Rows that are looked at in one turn at the start.
+const TELL_ROWS: u32 = 16_384;
+
 /// Clocks that differ by less need no rewriting of what was written.
 const CLOCK_TOLERANCE_MS: u64 = 100;
+
+/// How far the directory was told what there is.
+#[derive(Debug)]
+enum Told {
+    RowsTo(u32),
+    Everything,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Told::RowsTo(0)
+    }
+}
 
 /// What the directory was last told.
 #[derive(Debug, Default)]
 pub struct Presence {
+    told: Told,
     /// The session of each row: which life, and whose.
     rows: HashMap<u32, (u32, Rc<str>)>,
     groups: HashSet<Rc<str>>,
@@ -32,12 +49,24 @@ pub struct Presence {
 }
 
 impl Link<'_> {
-    /// Tells the directory everything, at the start.
-    pub fn tell_all(&mut self) {
-        self.presence.offset_ms = self.directory.clock_offset_ms();
-        self.look_at_rows(0..self.table.capacity().sessions);
-        self.look_at_groups();
-        self.directory.complete();
+    /// At the start, tells the directory everything, some rows a turn: other things go on meanwhile, however large the table is. True
+    /// until it is done.
+    pub fn tell_more(&mut self) -> bool {
+        let from = match self.presence.told {
+            Told::Everything => return false,
+            Told::RowsTo(from) => from,
+        };
+        let sessions = self.table.capacity().sessions;
+        let to = from.saturating_add(TELL_ROWS).min(sessions);
+        self.look_at_rows(from..to);
+        if to < sessions {
+            self.presence.told = Told::RowsTo(to);
+        } else {
+            self.look_at_groups();
+            self.directory.complete();
+            self.presence.told = Told::Everything;
+        }
+        true
     }
 
     /// Tells the directory what has changed. True if there was something.

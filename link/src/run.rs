@@ -119,7 +119,6 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
         settings,
     };
     link.hands.ready();
-    link.tell_all();
     info!("at work");
     link.turns(&channel, &doorbells, &wake, &mut events).await
 }
@@ -244,7 +243,7 @@ impl Link<'_> {
         {
             self.congestion = None;
         }
-        let mut more = self.tell_changes();
+        let mut more = self.tell_more() | self.tell_changes();
         for _ in 0..BATCH {
             let Ok(event) = events.try_recv() else { break };
             self.hear_directory(event);
