@@ -60,11 +60,8 @@ fn unreachable_both_ways(ann: &mut Client, bob: &mut Client) {
     for (from, to) in [(ann, "bob"), (bob, "ann")] {
         let said = answer(from, to);
         assert!(said == "overloaded" || said == "offline", "{said}");
-        assert_eq!(
-            answer(from, &from.name().to_owned()),
-            "delivered",
-            "what is local goes on"
-        );
+        let own = from.name().to_owned();
+        assert_eq!(answer(from, &own), "delivered", "what is local goes on");
     }
 }
 
