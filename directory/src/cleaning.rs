@@ -29,14 +29,39 @@ pub struct Cleaner<'a> {
     pub name: &'a str,
 }
 
+/// Who counts as dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Whose name another life of the host has.
+    Replaced,
+    /// And whose lease is over. To be said on a connection that has worked for a lease at least: where Redis stood still or lost everything,
+    /// every lease is over and nobody is dead.
+    AllSilent,
+}
+
+/// How the cleaning after one life of a host ended.
+enum End {
+    /// Everything is removed: so many fields.
+    Done(u64),
+    /// The host is back.
+    Back,
+    /// It took so long that the lock was over, and somebody else may go on.
+    Overtaken,
+}
+
 impl Cleaner<'_> {
-    /// Cleans after every host that is dead. For a forwarder, or anybody else who is no host.
+    /// Cleans after hosts that are dead: how many fields were removed. For a forwarder, or anybody else who is no host.
     ///
     /// # Errors
     /// A sentence; the rest is left for the next time.
-    pub async fn clean_all(&self, connection: &Connection) -> Result<u64, String> {
+    pub async fn clean_all(&self, connection: &Connection, whom: Whom) -> Result<u64, String> {
+        let lives = lives(self.keys, connection, std::iter::empty()).await?;
+        let mut dead = lives.replaced;
+        if whom == Whom::AllSilent {
+            dead.extend(lives.silent);
+        }
         let mut entries = 0;
-        for (host, boot) in lives(self.keys, connection).await?.dead {
+        for (host, boot) in dead {
             entries += self.clean(connection, &host, &boot).await?.unwrap_or(0);
         }
         Ok(entries)
@@ -59,12 +84,15 @@ impl Cleaner<'_> {
         if connection.one_of(take).await? == redis::Value::Nil {
             return Ok(None);
         }
-        let removed = self.remove_all(connection, host, boot, &lock).await;
-        // Kept after an error: the lock ends by itself, and somebody tries again.
-        if removed.is_ok() {
+        let end = self.remove_all(connection, host, boot, &lock).await?;
+        // After an error the lock is kept: it ends by itself, and somebody tries again.
+        if !matches!(end, End::Overtaken) {
             connection.one_of(Cmd::del(&lock)).await?;
         }
-        removed
+        Ok(match end {
+            End::Done(removed) => Some(removed),
+            End::Back | End::Overtaken => None,
+        })
     }
 
     async fn remove_all(
@@ -73,30 +101,34 @@ impl Cleaner<'_> {
         host: &str,
         boot: &str,
         lock: &str,
-    ) -> Result<Option<u64>, String> {
+    ) -> Result<End, String> {
         let index = self.keys.index(host, boot);
+        let lease_ms = i64::try_from(milliseconds(self.lease)).unwrap_or(i64::MAX);
         let mut removed = 0;
         loop {
-            let held = read_lease(&connection.one_of(Cmd::get(self.keys.lease(host))).await?);
-            if held.is_some_and(|lease| lease.boot == boot) {
-                return Ok(None);
-            }
             let mut some = redis::cmd("SRANDMEMBER");
             some.arg(&index).arg(BATCH);
             let members = texts(&connection.one_of(some).await?);
+            // Last, so that as little as possible lies between this look and what follows from it.
+            let held = connection.one_of(Cmd::pexpire(lock, lease_ms)).await?;
+            if number(held) != Some(1) {
+                return Ok(End::Overtaken);
+            }
+            let lease = read_lease(&connection.one_of(Cmd::get(self.keys.lease(host))).await?);
+            if lease.is_some_and(|lease| lease.boot == boot) {
+                return Ok(End::Back);
+            }
             if members.is_empty() {
                 break;
             }
             removed += self.remove(connection, &members, host, boot).await?;
             connection.one_of(Cmd::srem(&index, members)).await?;
-            let ms = i64::try_from(milliseconds(self.lease)).unwrap_or(i64::MAX);
-            connection.one_of(Cmd::pexpire(lock, ms)).await?;
         }
         let life = format!("{host}/{boot}");
         connection
             .one_of(Cmd::hdel(self.keys.hosts(), life))
             .await?;
-        Ok(Some(removed))
+        Ok(End::Done(removed))
     }
 
     async fn remove(

@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, Pipeline, Value};
 
+use crate::keys::text;
 use crate::server::short;
 
 /// Commands in one pipeline. Longer lists go in several, so that no answer takes long.
@@ -23,6 +24,12 @@ pub struct Connection {
 enum Kind {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
+}
+
+/// A connection, as Redis knows it.
+pub(crate) struct Identity {
+    id: String,
+    address: String,
 }
 
 impl Connection {
@@ -65,6 +72,46 @@ impl Connection {
     pub async fn one_of(&self, command: Cmd) -> Result<Value, String> {
         let mut answers = self.run(vec![command]).await?;
         Ok(answers.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Asks for the time, of the same server whoever asks: of that of `key`.
+    pub(crate) async fn time(&self, key: &str) -> Result<Value, String> {
+        let mut ask = redis::cmd("TIME");
+        if let Kind::Cluster(_) = &self.kind {
+            // Without a key it would be any node's clock, another one each time.
+            ask = redis::cmd("EVAL");
+            ask.arg("return redis.call('TIME')").arg(1).arg(key);
+        }
+        self.one_of(ask).await
+    }
+
+    /// What Redis calls this connection; `None` where there are several, or where Redis does not say (before 6.2).
+    pub(crate) async fn identity(&self) -> Option<Identity> {
+        let Kind::One(_) = &self.kind else {
+            return None;
+        };
+        let mut ask = redis::cmd("CLIENT");
+        ask.arg("INFO");
+        let info = text(&self.one_of(ask).await.ok()?)?;
+        let value = |name: &str| {
+            let mut words = info.split_ascii_whitespace();
+            words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        };
+        Some(Identity {
+            id: value("id")?.to_owned(),
+            address: value("addr")?.to_owned(),
+        })
+    }
+
+    /// Has Redis throw an earlier connection away: commands that are still on their way there will not take effect. Does what it can: Redis
+    /// may not know it any more, or not allow this.
+    pub(crate) async fn cut_off(&self, earlier: &Identity) {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("ID").arg(&earlier.id);
+        kill.arg("ADDR").arg(&earlier.address);
+        if let Err(why) = self.one_of(kill).await {
+            tracing::debug!(why, "an earlier connection cannot be cut off");
+        }
     }
 
     async fn run_batch(&self, commands: &[Cmd]) -> redis::RedisResult<Vec<Value>> {

@@ -1,18 +1,19 @@
 //! The lease, and who else holds one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis::{Cmd, Value};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::cleaning;
 use crate::connection::Connection;
 use crate::keeper::Keeper;
-use crate::keys::{fields, number, text, texts};
+use crate::keys::{Keys, fields, number, text, texts};
 use crate::shared::Shared;
+use crate::writing::Written;
 use crate::{Event, Host};
 
 /// What a lease says, as JSON.
@@ -35,6 +36,8 @@ pub enum Entering {
 pub struct Hosts {
     /// Unix milliseconds when this host came.
     since_ms: u64,
+    /// When the lease was last taken, after a time without.
+    entered: Option<Instant>,
     /// The task that cleans after a dead one.
     cleaning: Option<tokio::task::JoinHandle<()>>,
 }
@@ -63,6 +66,12 @@ impl Shared {
         );
         set.arg("PX").arg(milliseconds(self.settings.lease));
         set
+    }
+
+    /// Says that this life of this host may have left something.
+    fn name_life(&self, since: u64) -> Cmd {
+        let life = format!("{}/{}", self.settings.node, self.settings.boot);
+        Cmd::hset(self.keys.hosts(), life, since)
     }
 }
 
@@ -94,19 +103,24 @@ impl Keeper {
         if self.hosts.since_ms == 0 {
             self.hosts.since_ms = unix_ms();
         }
-        let life = format!("{}/{}", settings.node, settings.boot);
-        let hosts = self.shared.keys.hosts();
-        connection
-            .one_of(Cmd::hset(hosts, life, self.hosts.since_ms))
-            .await?;
-        connection
-            .one_of(self.shared.write_lease(self.hosts.since_ms))
-            .await?;
-        // Whoever cleans after us, because our lease was over, sees it now and stops.
+        let since = self.hosts.since_ms;
+        if !ours {
+            // For the others this host was gone, so all that it has is news to them, whether or not it is still there.
+            self.written = Written::default();
+        }
+        // Whoever cleans after us, because our lease was over, sees the new one and stops.
         let cleaning = self.shared.keys.cleaning(&settings.node, &settings.boot);
-        while number(connection.one_of(Cmd::exists(&cleaning)).await?) == Some(1) {
+        loop {
+            let commands = vec![self.shared.name_life(since), self.shared.write_lease(since)];
+            connection.run(commands).await?;
+            if number(connection.one_of(Cmd::exists(&cleaning)).await?) != Some(1) {
+                break;
+            }
             sleep(self.shared.limit() / 8).await;
         }
+        // The last that a cleaner does is to remove this.
+        connection.one_of(self.shared.name_life(since)).await?;
+        self.hosts.entered = Some(Instant::now());
         self.measure_clock(connection).await?;
         Ok(Entering::Entered)
     }
@@ -119,16 +133,21 @@ impl Keeper {
             tracing::warn!("the lease was over, or another host has this name: entering anew");
             return Ok(false);
         }
-        connection
-            .one_of(self.shared.write_lease(self.hosts.since_ms))
-            .await?;
+        let since = self.hosts.since_ms;
+        // Only if it is there still: were it over in this moment, others may have seen that, and this host has to enter like one that comes.
+        let mut renew = self.shared.write_lease(since);
+        renew.arg("XX");
+        if connection.one_of(renew).await? == Value::Nil {
+            return Ok(false);
+        }
+        connection.one_of(self.shared.name_life(since)).await?;
         self.measure_clock(connection).await?;
         Ok(true)
     }
 
     async fn measure_clock(&self, connection: &Connection) -> Result<(), String> {
         let before = unix_ms();
-        let answer = connection.one_of(redis::cmd("TIME")).await?;
+        let answer = connection.time(&self.shared.keys.hosts()).await?;
         let after = unix_ms();
         if let [seconds, micros] = texts(&answer).as_slice()
             && let (Ok(seconds), Ok(micros)) = (seconds.parse::<u64>(), micros.parse::<u64>())
@@ -142,14 +161,26 @@ impl Keeper {
 
     /// Looks who lives, tells who came and went, and has one of the dead cleaned after.
     pub async fn look_at_hosts(&mut self, connection: &Connection) -> Result<(), String> {
-        let Lives { living, dead } = lives(&self.shared.keys, connection).await?;
         let settings = &self.shared.settings;
         let known = Arc::clone(&self.shared.hosts.borrow());
-        let mut now = BTreeMap::new();
+        let Lives {
+            living,
+            replaced,
+            silent,
+        } = lives(&self.shared.keys, connection, known.keys()).await?;
+        // Where Redis stood still or lost everything, every lease is over at once, and nobody is dead. So each gets the time of a lease to
+        // come back, from when this host came back.
+        let early = self.hosts.entered;
+        let early = early.is_none_or(|entered| entered.elapsed() < settings.lease);
+        let mut now: BTreeMap<String, Host> = BTreeMap::new();
+        if early {
+            now.extend(
+                known
+                    .iter()
+                    .map(|(name, host)| (name.clone(), host.clone())),
+            );
+        }
         for (name, lease) in living {
-            if name == settings.node {
-                continue;
-            }
             let host = Host {
                 boot: lease.boot,
                 mesh: lease.mesh,
@@ -157,6 +188,7 @@ impl Keeper {
             };
             now.insert(name, host);
         }
+        now.remove(&settings.node);
         for (name, host) in known.iter() {
             if now.get(name).is_none_or(|n| n.boot != host.boot) {
                 let _ = self.events.send(Event::Gone(name.clone()));
@@ -170,35 +202,43 @@ impl Keeper {
         if now != *known {
             self.shared.hosts.send_replace(Arc::new(now));
         }
+        let mut dead = replaced;
+        if !early {
+            dead.extend(silent);
+        }
+        dead.retain(|(host, boot)| (host, boot) != (&settings.node, &settings.boot));
+        self.clean(connection, dead);
+        Ok(())
+    }
+
+    /// Begins to clean after the dead, unless that is being done.
+    fn clean(&mut self, connection: &Connection, dead: Vec<(String, String)>) {
         let busy = self.hosts.cleaning.as_ref();
-        if !dead.is_empty() && busy.is_none_or(|task| task.is_finished()) {
-            let connection = connection.clone();
-            let shared = Arc::clone(&self.shared);
-            self.hosts.cleaning = Some(tokio::spawn(async move {
-                let cleaner = cleaning::Cleaner {
-                    keys: &shared.keys,
-                    lease: shared.settings.lease,
-                    last_seen: shared.settings.last_seen,
-                    name: &shared.settings.node,
-                };
-                for (host, boot) in dead {
-                    if host == shared.settings.node && boot == shared.settings.boot {
-                        continue;
+        if dead.is_empty() || busy.is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let connection = connection.clone();
+        let shared = Arc::clone(&self.shared);
+        self.hosts.cleaning = Some(tokio::spawn(async move {
+            let cleaner = cleaning::Cleaner {
+                keys: &shared.keys,
+                lease: shared.settings.lease,
+                last_seen: shared.settings.last_seen,
+                name: &shared.settings.node,
+            };
+            for (host, boot) in dead {
+                match cleaner.clean(&connection, &host, &boot).await {
+                    Ok(None) => {}
+                    Ok(Some(entries)) => {
+                        tracing::info!(host, boot, entries, "cleaned after a dead host");
                     }
-                    match cleaner.clean(&connection, &host, &boot).await {
-                        Ok(None) => {}
-                        Ok(Some(entries)) => {
-                            tracing::info!(host, boot, entries, "cleaned after a dead host");
-                        }
-                        Err(why) => {
-                            tracing::warn!(host, boot, why, "cannot clean after a dead host");
-                            return;
-                        }
+                    Err(why) => {
+                        tracing::warn!(host, boot, why, "cannot clean after a dead host");
+                        return;
                     }
                 }
-            }));
-        }
-        Ok(())
+            }
+        }));
     }
 
     /// Takes the last traces of this host out.
@@ -221,14 +261,17 @@ impl Keeper {
 pub(crate) struct Lives {
     /// By name.
     pub living: BTreeMap<String, Lease>,
-    /// Host and boot of those who may have left something.
-    pub dead: Vec<(String, String)>,
+    /// Host and boot of those who may have left something, and whose name another life of the host has.
+    pub replaced: Vec<(String, String)>,
+    /// The same of those whose lease is over, and nobody has another.
+    pub silent: Vec<(String, String)>,
 }
 
-/// Asks who lives and who does not.
-pub(crate) async fn lives(
-    keys: &crate::keys::Keys,
+/// Asks who lives and who does not, of those who have come, and of those who are known to have.
+pub(crate) async fn lives<'k>(
+    keys: &Keys,
     connection: &Connection,
+    known: impl Iterator<Item = &'k String>,
 ) -> Result<Lives, String> {
     let all = fields(&connection.one_of(Cmd::hgetall(keys.hosts())).await?);
     let lives: Vec<(String, String)> = all
@@ -238,17 +281,26 @@ pub(crate) async fn lives(
             Some((host.to_owned(), boot.to_owned()))
         })
         .collect();
-    let ask = lives.iter().map(|(host, _)| Cmd::get(keys.lease(host)));
+    let mut names: BTreeSet<&String> = known.collect();
+    names.extend(lives.iter().map(|(host, _)| host));
+    let ask = names.iter().map(|host| Cmd::get(keys.lease(host)));
     let leases = connection.run(ask.collect()).await?;
-    let mut living = BTreeMap::new();
-    let mut dead = Vec::new();
-    for ((host, boot), lease) in lives.into_iter().zip(&leases) {
-        match read_lease(lease) {
-            Some(lease) if lease.boot == boot => {
-                living.insert(host, lease);
-            }
-            _ => dead.push((host, boot)),
+    let living: BTreeMap<String, Lease> = names
+        .into_iter()
+        .zip(&leases)
+        .filter_map(|(host, lease)| Some((host.clone(), read_lease(lease)?)))
+        .collect();
+    let (mut replaced, mut silent) = (Vec::new(), Vec::new());
+    for (host, boot) in lives {
+        match living.get(&host) {
+            Some(lease) if lease.boot == boot => {}
+            Some(_) => replaced.push((host, boot)),
+            None => silent.push((host, boot)),
         }
     }
-    Ok(Lives { living, dead })
+    Ok(Lives {
+        living,
+        replaced,
+        silent,
+    })
 }

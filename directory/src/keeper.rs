@@ -7,10 +7,11 @@ use redis::Cmd;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Identity};
 use crate::hosts::{Entering, Hosts};
 use crate::server::Server;
 use crate::shared::Shared;
+use crate::verifying::Verifying;
 use crate::writing::Written;
 use crate::{Condition, Event};
 
@@ -18,8 +19,8 @@ use crate::{Condition, Event};
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// How often a connection is tried that nothing else uses.
-const PING: Duration = Duration::from_millis(500);
+/// How often something is read back, which also tells that the connection works.
+const VERIFY: Duration = Duration::from_millis(500);
 
 /// What the keeper has in hand.
 pub struct Keeper {
@@ -27,6 +28,9 @@ pub struct Keeper {
     pub events: UnboundedSender<Event>,
     pub written: Written,
     pub hosts: Hosts,
+    pub verifying: Verifying,
+    /// Connections that failed, and may have commands on their way. The one in use is among them.
+    connections: Vec<Identity>,
 }
 
 /// How a stretch of work ended.
@@ -52,6 +56,8 @@ pub async fn keep(shared: Arc<Shared>, server: Server, events: UnboundedSender<E
         events,
         written: Written::default(),
         hosts: Hosts::default(),
+        verifying: Verifying::default(),
+        connections: Vec::new(),
     };
     let mut pause = PAUSE_MIN;
     loop {
@@ -66,14 +72,14 @@ pub async fn keep(shared: Arc<Shared>, server: Server, events: UnboundedSender<E
         match end {
             End::Left => return,
             End::Failed(why) => {
+                if keeper.shared.state.borrow().is_up() {
+                    pause = PAUSE_MIN;
+                }
                 keeper.shared.tell(Condition::Away { why });
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            End::Lost => pause = PAUSE_MIN,
-        }
-        if keeper.shared.state.borrow().is_up() {
-            pause = PAUSE_MIN;
+            End::Lost => keeper.shared.tell(Condition::Leveling),
         }
     }
 }
@@ -87,12 +93,22 @@ impl Keeper {
     }
 
     async fn work_on(&mut self, connection: &Connection) -> Result<End, End> {
+        self.cut_off_earlier(connection).await?;
         loop {
             match self.enter(connection).await? {
                 Entering::Entered => break,
                 Entering::NameTaken => {
                     self.shared.tell(Condition::NameTaken);
-                    sleep(self.shared.settings.lease / 3).await;
+                    if let Some(done) = self.shared.wanted().leaving.take() {
+                        // Nothing here is this host's; what an earlier time in the cluster may have left is cleaned after.
+                        let _ = done.send(());
+                        return Ok(End::Left);
+                    }
+                    let pause = sleep(self.shared.settings.lease / 3);
+                    tokio::select! {
+                        () = pause => {}
+                        () = self.shared.wake.notified() => {}
+                    }
                 }
             }
         }
@@ -102,49 +118,63 @@ impl Keeper {
         self.write_everything_again();
         let renewal = self.shared.settings.lease / 3;
         let mut renew_at = Instant::now() + renewal;
-        let mut ping_at = Instant::now() + PING;
+        let mut verify_at = Instant::now() + VERIFY;
         let mut stale_done = false;
         loop {
             let renew_now = std::mem::take(&mut self.shared.wanted().renew);
             if renew_now || Instant::now() >= renew_at {
                 renew_at = Instant::now() + renewal;
-                ping_at = Instant::now() + PING;
                 if !self.renew(connection).await? {
                     return Ok(End::Lost);
                 }
                 self.look_at_hosts(connection).await?;
             }
-            if Instant::now() >= ping_at {
-                ping_at = Instant::now() + PING;
+            if Instant::now() >= verify_at {
+                verify_at = Instant::now() + VERIFY;
                 // Of this host's own key, so that in a cluster it is this server that answers.
                 let lease = self.shared.keys.lease(&self.shared.settings.node);
                 connection.one_of(Cmd::exists(lease)).await?;
+                if self.verify_some(connection).await? && self.shared.wanted().complete {
+                    self.find_stale(connection).await?;
+                }
             }
             if !stale_done && self.shared.wanted().complete {
                 self.find_stale(connection).await?;
                 stale_done = true;
             }
-            let more = self.write_some(connection).await?;
-            if !more && stale_done {
-                let leaving = self.shared.wanted().leaving.take();
-                if let Some(done) = leaving {
-                    self.depart(connection).await?;
+            if self.write_some(connection).await? {
+                continue;
+            }
+            if stale_done && self.shared.wanted().leaving.is_some() {
+                self.depart(connection).await?;
+                if let Some(done) = self.shared.wanted().leaving.take() {
                     // Whoever waited may have given up.
                     let _ = done.send(());
-                    return Ok(End::Left);
                 }
-                if self.shared.wanted().changed.is_empty() {
-                    self.shared.tell(Condition::Level);
-                }
+                return Ok(End::Left);
             }
-            if more {
-                continue;
+            if stale_done && self.shared.wanted().changed.is_empty() {
+                self.shared.tell(Condition::Level);
             }
             tokio::select! {
                 () = self.shared.wake.notified() => {}
-                () = self.shared.doubt.notified() => ping_at = Instant::now(),
-                () = sleep_until(renew_at.min(ping_at)) => {}
+                () = self.shared.doubt.notified() => verify_at = Instant::now(),
+                () = sleep_until(renew_at.min(verify_at)) => {}
             }
         }
+    }
+
+    /// What earlier connections have on its way would undo what is written on this one.
+    async fn cut_off_earlier(&mut self, connection: &Connection) -> Result<(), String> {
+        for earlier in &self.connections {
+            connection.cut_off(earlier).await;
+        }
+        let identity = connection.identity().await;
+        // Whatever was said to that: Redis answers.
+        let lease = self.shared.keys.lease(&self.shared.settings.node);
+        connection.one_of(Cmd::exists(lease)).await?;
+        self.connections.clear();
+        self.connections.extend(identity);
+        Ok(())
     }
 }

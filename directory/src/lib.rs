@@ -16,6 +16,7 @@ mod keeper;
 mod keys;
 mod server;
 mod shared;
+mod verifying;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -129,11 +130,11 @@ impl State {
 /// What has happened in the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An own field was written.
+    /// An own field was written; or it was read back, and the fields of others have changed.
     Written {
         /// Its key.
         key: Key,
-        /// This process had not written this same value before, or it had been lost.
+        /// This process had not written this same value before, or it had been lost, or the lease was over in between.
         news: bool,
         /// All fields under the key, read after the write.
         entries: Vec<Entry>,
@@ -147,7 +148,8 @@ pub enum Event {
     },
     /// Another host is there.
     Came(String),
-    /// Another host is not there any more: it has left, or its lease is over. One that comes again as another life goes first.
+    /// Another host is not there any more: it has left, or its lease is over. One that comes again as another life goes first. When this host
+    /// has just come (back) itself, others have a lease's time to be there.
     Gone(String),
 }
 

@@ -6,16 +6,20 @@
 //! | `redis+cluster://[user:password@]a:port,b:port` | a cluster, found through any of these |
 //! | `redis+sentinel://[user:password@]a:port,b:port/name[/database]` | the server that the sentinels name as master `name` |
 //!
-//! `rediss` instead of `redis` is the same over TLS; user and password are those of the servers.
+//! `rediss` instead of `redis` is the same over TLS, to sentinels too; user and password are those of the servers, not of sentinels.
 
 use std::path::Path;
 use std::time::Duration;
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, TlsCertificates, TlsMode};
 
 use crate::connection::Connection;
+
+/// How long the search for the master may take at least, in which sentinels may be asked in vain.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// An address that was understood.
 #[derive(Clone, Debug)]
@@ -125,9 +129,15 @@ impl Server {
             password: given(password),
             database,
         };
-        if let Form::Single { .. } = server.form {
-            server.single().map_err(|error| wrong(&error.to_string()))?;
-        }
+        let cluster = server
+            .cluster_builder(LIMIT)
+            .map(ClusterClientBuilder::build);
+        let tried = match (&server.form, cluster) {
+            (Form::Single { .. }, _) => server.single().map(drop),
+            (_, Some(cluster)) => cluster.map(drop),
+            _ => Ok(()),
+        };
+        tried.map_err(|error| wrong(&error.to_string()))?;
         Ok(server)
     }
 
@@ -141,15 +151,20 @@ impl Server {
     /// # Errors
     /// What Redis or the system says.
     pub async fn connect(&self, limit: Duration) -> Result<Connection, String> {
+        // By itself: a sentinel that is gone takes its time, whatever the limit.
+        let client = tokio::time::timeout(LIMIT + limit, self.node()).await;
+        let client = client.map_err(|_| "the sentinels do not answer".to_owned())?;
         let connecting = async {
             if let Some(builder) = self.cluster_builder(limit) {
                 let connection = builder.build()?.get_async_connection().await?;
                 return Ok(Connection::cluster(connection, limit));
             }
-            let client = self.node().await?;
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(limit))
                 .set_response_timeout(Some(limit));
+            let client = client?;
+            let info = client.get_connection_info().clone();
+            let client = Client::open(info.set_tcp_settings(abrupt(limit)))?;
             let connection = client
                 .get_multiplexed_async_connection_with_config(&config)
                 .await?;
@@ -169,7 +184,11 @@ impl Server {
     /// What Redis or the system says; also for a cluster, which has no such server.
     pub async fn client(&self, limit: Duration) -> Result<Client, String> {
         match tokio::time::timeout(limit, self.node()).await {
-            Ok(Ok(client)) => Ok(client),
+            Ok(Ok(client)) => {
+                let settings = TcpSettings::default().set_nodelay(true);
+                let info = client.get_connection_info().clone();
+                Client::open(info.set_tcp_settings(settings)).map_err(|e| short(&e))
+            }
             Ok(Err(error)) => Err(short(&error)),
             Err(_) => Err("it does not answer".into()),
         }
@@ -185,7 +204,8 @@ impl Server {
         let mut builder = ClusterClient::builder(nodes)
             .connection_timeout(limit)
             .response_timeout(limit)
-            .retries(2);
+            .retries(2)
+            .tcp_settings(abrupt(limit));
         if let Some(user) = &self.user {
             builder = builder.username(user);
         }
@@ -228,10 +248,14 @@ impl Server {
             builder = builder.set_client_to_redis_password(password);
         }
         if self.tls {
-            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
         }
         if let Some(ca) = &self.ca {
-            builder = builder.set_client_to_redis_certificates(certificates(ca));
+            builder = builder
+                .set_client_to_redis_certificates(certificates(ca))
+                .set_client_to_sentinel_certificates(certificates(ca));
         }
         builder.build()?.async_get_client().await
     }
@@ -258,6 +282,15 @@ impl Server {
             None => Client::open(address),
         }
     }
+}
+
+/// For a connection that is given up when it does not answer: what was not sent by then shall not arrive later, when other connections have
+/// said something else.
+fn abrupt(limit: Duration) -> TcpSettings {
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_linger_time(Duration::ZERO)
+        .set_user_timeout(2 * limit)
 }
 
 fn certificates(ca: &[u8]) -> TlsCertificates {

@@ -1,6 +1,6 @@
 //! What the callers and the keeper share.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Wanted {
     /// The value of each key.
     pub entries: HashMap<Key, String>,
     /// Keys whose values are not known to be written.
-    pub changed: HashSet<Key>,
+    pub changed: Changed,
     /// `entries` is all that there is.
     pub complete: bool,
     /// Where hosts of a mesh connect.
@@ -45,6 +45,39 @@ pub struct Wanted {
     pub renew: bool,
     /// Who waits for the end.
     pub leaving: Option<oneshot::Sender<()>>,
+}
+
+/// Keys in the order in which they changed, each once.
+#[derive(Default)]
+pub struct Changed {
+    order: VecDeque<Key>,
+    waiting: HashSet<Key>,
+}
+
+impl Changed {
+    pub fn insert(&mut self, key: Key) {
+        if self.waiting.insert(key.clone()) {
+            self.order.push_back(key);
+        }
+    }
+
+    pub fn extend(&mut self, keys: impl IntoIterator<Item = Key>) {
+        keys.into_iter().for_each(|key| self.insert(key));
+    }
+
+    pub fn pop(&mut self) -> Option<Key> {
+        let key = self.order.pop_front()?;
+        self.waiting.remove(&key);
+        Some(key)
+    }
+
+    pub fn contains(&self, key: &Key) -> bool {
+        self.waiting.contains(key)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
 }
 
 impl Shared {
@@ -147,11 +180,16 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let connection = connection.ok_or(Away)?;
-        connection.run(commands).await.map_err(|why| {
-            tracing::debug!(why, "the directory did not answer");
-            self.doubt.notify_one();
-            Away
-        })
+        // However many commands these are.
+        let answer = tokio::time::timeout(LIMIT_MAX, connection.run(commands)).await;
+        let why = match answer {
+            Ok(Ok(values)) => return Ok(values),
+            Ok(Err(why)) => why,
+            Err(_) => "not in time".into(),
+        };
+        tracing::debug!(why, "the directory did not answer");
+        self.doubt.notify_one();
+        Err(Away)
     }
 
     /// Tells how the directory is. `since` changes only where it comes up or goes away.

@@ -5,25 +5,54 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use redis::Cmd;
 
-use crate::Event;
 use crate::connection::Connection;
 use crate::hosts::{milliseconds, unix_ms};
 use crate::keeper::Keeper;
 use crate::keys::{Key, entries, number, text, texts};
+use crate::{Entry, Event};
 
 /// Keys that are written at a time.
 const BATCH: usize = 256;
 
-/// What this process has written: a hash of each value. Only to tell news from repetition.
+/// What this process has written, and read beside it. Only to tell news from repetition.
 #[derive(Default)]
 pub struct Written {
-    values: HashMap<Key, u64>,
+    keys: HashMap<Key, Hashes>,
 }
 
-fn hash_of(value: &str) -> u64 {
+struct Hashes {
+    /// Of the own value.
+    own: u64,
+    /// Of all fields of other hosts, in any order.
+    others: u64,
+}
+
+fn hash_of(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+impl Written {
+    /// Notes what was written under a key and what others have there. Whether each is new.
+    pub fn note(&mut self, key: &Key, node: &str, value: &str, entries: &[Entry]) -> (bool, bool) {
+        let others = entries.iter().filter(|entry| entry.host != node);
+        let others = others.map(|entry| hash_of((&entry.host, &entry.value)));
+        let now = Hashes {
+            own: hash_of(value),
+            others: others.fold(0, u64::wrapping_add),
+        };
+        let (own, others) = (now.own, now.others);
+        match self.keys.insert(key.clone(), now) {
+            Some(was) => (was.own != own, was.others != others),
+            None => (true, true),
+        }
+    }
+
+    /// Notes that nothing is known of a key.
+    pub fn forget(&mut self, key: &Key) {
+        self.keys.remove(key);
+    }
 }
 
 impl Keeper {
@@ -78,10 +107,10 @@ impl Keeper {
 
     fn take_changed(&self) -> (Vec<(Key, Option<String>)>, bool) {
         let mut wanted = self.shared.wanted();
-        let keys: Vec<Key> = wanted.changed.iter().take(BATCH).cloned().collect();
-        let mut batch = Vec::with_capacity(keys.len());
-        for key in keys {
-            wanted.changed.remove(&key);
+        let mut batch = Vec::new();
+        while batch.len() < BATCH
+            && let Some(key) = wanted.changed.pop()
+        {
             let value = wanted.entries.get(&key).cloned();
             batch.push((key, value));
         }
@@ -114,9 +143,6 @@ impl Keeper {
                 None => Cmd::hdel(hash, &settings.node),
             });
         }
-        let written = connection.run(commands).await?;
-        let read = batch.iter().map(|(key, _)| keys.read(key)).collect();
-        let read = connection.run(read).await?;
         let seen = batch.iter().filter_map(|(key, value)| match (key, value) {
             (Key::User(user), None) => {
                 let mut set = Cmd::set(keys.seen(user), now_ms);
@@ -125,10 +151,14 @@ impl Keeper {
             }
             _ => None,
         });
+        // Before the field goes, so that a user is here or was seen at every moment.
         let seen: Vec<Cmd> = seen.collect();
         if !seen.is_empty() {
             connection.run(seen).await?;
         }
+        let written = connection.run(commands).await?;
+        let read = batch.iter().map(|(key, _)| keys.read(key)).collect();
+        let read = connection.run(read).await?;
         let ended: Vec<String> = batch
             .iter()
             .filter(|(_, value)| value.is_none())
@@ -142,13 +172,12 @@ impl Keeper {
             let entries = entries(read);
             let event = match value {
                 Some(value) => {
-                    let now = hash_of(value);
-                    let before = self.written.values.insert(key.clone(), now);
-                    let news = before != Some(now) || number(written) == Some(1);
+                    let (changed, _) = self.written.note(&key, &settings.node, value, &entries);
+                    let news = changed || number(written) == Some(1);
                     Event::Written { key, news, entries }
                 }
                 None => {
-                    self.written.values.remove(&key);
+                    self.written.forget(&key);
                     Event::Removed { key, entries }
                 }
             };

@@ -4,9 +4,12 @@
 //! forwarders; it is looked at more often then, that is all.
 
 use bus::relay::Watch;
-use directory::{Connection, Keys, Server, cleaning::Cleaner};
+use directory::{
+    Connection, Keys, Server,
+    cleaning::{Cleaner, Whom},
+};
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cli::Cli;
 
@@ -81,11 +84,11 @@ impl Keeper {
     async fn clean(
         &self,
         server: &Server,
-        connection: &mut Option<Connection>,
+        connection: &mut Option<(Connection, Instant)>,
     ) -> Result<(), String> {
-        let current = match connection.take() {
+        let (current, since) = match connection.take() {
             Some(current) => current,
-            None => server.connect(LIMIT).await?,
+            None => (server.connect(LIMIT).await?, Instant::now()),
         };
         let cleaner = Cleaner {
             keys: &self.keys,
@@ -93,12 +96,17 @@ impl Keeper {
             last_seen: self.last_seen,
             name: &self.name,
         };
-        let entries = cleaner.clean_all(&current).await?;
+        let whom = if since.elapsed() < self.lease {
+            Whom::Replaced
+        } else {
+            Whom::AllSilent
+        };
+        let entries = cleaner.clean_all(&current, whom).await?;
         if entries > 0 {
             tracing::info!("{entries} entries of dead hosts were cleared out of the directory");
         }
         // Kept only while it works.
-        *connection = Some(current);
+        *connection = Some((current, since));
         Ok(())
     }
 }

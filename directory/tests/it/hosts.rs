@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use directory::cleaning::Cleaner;
+use directory::cleaning::{Cleaner, Whom};
 use directory::{Event, Keys, Server};
 use tokio::time::sleep;
 
@@ -178,7 +178,10 @@ async fn a_host_that_lost_its_lease_is_back_with_everything() {
         last_seen: Duration::from_secs(60),
         name: "forwarder",
     };
-    cleaner.clean_all(&connection).await.unwrap();
+    cleaner
+        .clean_all(&connection, Whom::AllSilent)
+        .await
+        .unwrap();
     eventually("everything is there again", async || {
         redis.ask(&["SCARD", "t:index:n1:0000000000000001"]) == ["200"]
     })

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 #![allow(missing_docs)] // of a test
 
+mod exact;
 mod forms;
 mod hosts;
 mod leveling;
@@ -33,6 +34,7 @@ pub fn settings(address: &str, node: &str, boot: u64) -> Settings {
 pub struct Member {
     pub directory: Directory,
     pub events: UnboundedReceiver<Event>,
+    pub node: String,
     pub boot: String,
 }
 
@@ -42,18 +44,25 @@ pub fn member(address: &str, node: &str, boot: u64) -> Member {
 
 pub fn member_with(settings: Settings) -> Member {
     let boot = settings.boot.clone();
+    let node = settings.node.clone();
     let (directory, events) = Directory::start(settings).unwrap();
     Member {
         directory,
         events,
+        node,
         boot,
     }
 }
 
 impl Member {
     pub fn has(&self, user: &str) {
-        let value = format!("{{\"boot\":\"{}\",\"sessions\":[]}}", self.boot);
-        self.directory.set(Key::User(user.into()), Some(value));
+        self.directory
+            .set(Key::User(user.into()), Some(self.value()));
+    }
+
+    /// What it has under each key.
+    pub fn value(&self) -> String {
+        format!("{{\"boot\":\"{}\",\"sessions\":[]}}", self.boot)
     }
 
     pub fn has_not(&self, user: &str) {
