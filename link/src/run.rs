@@ -206,6 +206,7 @@ impl Link<'_> {
             let more = self.turn(&mut frame, events);
             ring(self, doorbells);
 
+            // What is left in the mailbox while as much is under way as may be waits for an answer, not for a turn.
             let idle = !more && (self.is_laden() || self.hands.about_to_sleep());
             let until = self.wakes_at(tick, more);
             tokio::select! {
@@ -274,7 +275,8 @@ impl Link<'_> {
         if more {
             return Instant::now();
         }
-        if self.crowded || self.congestion.is_some() || self.is_laden() {
+        let crowded = self.crowded && self.bus.state().borrow().is_up();
+        if crowded || self.congestion.is_some() {
             return tick.min(Instant::now() + NAP);
         }
         let next = self.peers.next_ms().map(|at_ms| {
