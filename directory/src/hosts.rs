@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::keeper::Keeper;
 use crate::keys::{Keys, fields, number, text, texts};
 use crate::shared::Shared;
-use crate::writing::Written;
+use crate::writing::{Written, hash_of};
 use crate::{Event, Host};
 
 /// What a lease says, as JSON.
@@ -38,6 +38,10 @@ pub struct Hosts {
     since_ms: u64,
     /// When the lease was last taken, after a time without.
     entered: Option<Instant>,
+    /// A hash of all lives that were named, living or not.
+    lives: Option<u64>,
+    /// The hosts of which a life was named since the lease was last taken.
+    named: BTreeSet<String>,
     /// The task that cleans after a dead one.
     cleaning: Option<tokio::task::JoinHandle<()>>,
 }
@@ -121,6 +125,7 @@ impl Keeper {
         // The last that a cleaner does is to remove this.
         connection.one_of(self.shared.name_life(since)).await?;
         self.hosts.entered = Some(Instant::now());
+        self.hosts.named.clear();
         self.measure_clock(connection).await?;
         Ok(Entering::Entered)
     }
@@ -159,12 +164,22 @@ impl Keeper {
         Ok(())
     }
 
+    /// Whether lives have come or gone since this was last asked. One command, so that it can be asked often.
+    pub async fn have_lives_changed(&mut self, connection: &Connection) -> Result<bool, String> {
+        let hosts = self.shared.keys.hosts();
+        let mut lives = fields(&connection.one_of(Cmd::hgetall(hosts)).await?);
+        lives.sort_unstable();
+        let now = Some(hash_of(lives));
+        Ok(std::mem::replace(&mut self.hosts.lives, now) != now)
+    }
+
     /// Looks who lives, tells who came and went, and has one of the dead cleaned after.
     pub async fn look_at_hosts(&mut self, connection: &Connection) -> Result<(), String> {
         let settings = &self.shared.settings;
         let known = Arc::clone(&self.shared.hosts.borrow());
         let Lives {
             living,
+            named,
             replaced,
             silent,
         } = lives(&self.shared.keys, connection, known.keys()).await?;
@@ -174,12 +189,15 @@ impl Keeper {
         let early = early.is_none_or(|entered| entered.elapsed() < settings.lease);
         let mut now: BTreeMap<String, Host> = BTreeMap::new();
         if early {
-            now.extend(
-                known
-                    .iter()
-                    .map(|(name, host)| (name.clone(), host.clone())),
-            );
+            // Unless it has left: it was named, and is not any more, while this host still is.
+            let left = |name: &String| {
+                let was_named = self.hosts.named.contains(name);
+                was_named && !named.contains(name) && named.contains(&settings.node)
+            };
+            let kept = known.iter().filter(|(name, _)| !left(name));
+            now.extend(kept.map(|(name, host)| (name.clone(), host.clone())));
         }
+        self.hosts.named.extend(named);
         for (name, lease) in living {
             let host = Host {
                 boot: lease.boot,
@@ -197,6 +215,8 @@ impl Keeper {
         for (name, host) in &now {
             if known.get(name).is_none_or(|k| k.boot != host.boot) {
                 let _ = self.events.send(Event::Came(name.clone()));
+                // Whoever listened may have forgotten what it has.
+                self.written.forget_others();
             }
         }
         if now != *known {
@@ -248,8 +268,9 @@ impl Keeper {
         let life = format!("{}/{}", settings.node, settings.boot);
         for command in [
             Cmd::del(keys.index(&settings.node, &settings.boot)),
-            Cmd::hdel(keys.hosts(), life),
             Cmd::del(keys.lease(&settings.node)),
+            // By this others see it.
+            Cmd::hdel(keys.hosts(), life),
         ] {
             connection.one_of(command).await?;
         }
@@ -261,6 +282,8 @@ impl Keeper {
 pub(crate) struct Lives {
     /// By name.
     pub living: BTreeMap<String, Lease>,
+    /// All that may have left something.
+    pub named: BTreeSet<String>,
     /// Host and boot of those who may have left something, and whose name another life of the host has.
     pub replaced: Vec<(String, String)>,
     /// The same of those whose lease is over, and nobody has another.
@@ -290,6 +313,7 @@ pub(crate) async fn lives<'k>(
         .zip(&leases)
         .filter_map(|(host, lease)| Some((host.clone(), read_lease(lease)?)))
         .collect();
+    let named = lives.iter().map(|(host, _)| host.clone()).collect();
     let (mut replaced, mut silent) = (Vec::new(), Vec::new());
     for (host, boot) in lives {
         match living.get(&host) {
@@ -300,6 +324,7 @@ pub(crate) async fn lives<'k>(
     }
     Ok(Lives {
         living,
+        named,
         replaced,
         silent,
     })

@@ -131,9 +131,9 @@ impl Keeper {
             }
             if Instant::now() >= verify_at {
                 verify_at = Instant::now() + VERIFY;
-                // Of this host's own key, so that in a cluster it is this server that answers.
-                let lease = self.shared.keys.lease(&self.shared.settings.node);
-                connection.one_of(Cmd::exists(lease)).await?;
+                if self.have_lives_changed(connection).await? {
+                    self.look_at_hosts(connection).await?;
+                }
                 if self.verify_some(connection).await? && self.shared.wanted().complete {
                     self.find_stale(connection).await?;
                 }

@@ -23,11 +23,11 @@ pub struct Written {
 struct Hashes {
     /// Of the own value.
     own: u64,
-    /// Of all fields of other hosts, in any order.
-    others: u64,
+    /// Of all fields of other hosts, in any order, if they are known.
+    others: Option<u64>,
 }
 
-fn hash_of(value: impl Hash) -> u64 {
+pub fn hash_of(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -40,12 +40,19 @@ impl Written {
         let others = others.map(|entry| hash_of((&entry.host, &entry.value)));
         let now = Hashes {
             own: hash_of(value),
-            others: others.fold(0, u64::wrapping_add),
+            others: Some(others.fold(0, u64::wrapping_add)),
         };
         let (own, others) = (now.own, now.others);
         match self.keys.insert(key.clone(), now) {
             Some(was) => (was.own != own, was.others != others),
             None => (true, true),
+        }
+    }
+
+    /// Notes that nothing is known of what others have.
+    pub fn forget_others(&mut self) {
+        for hashes in self.keys.values_mut() {
+            hashes.others = None;
         }
     }
 

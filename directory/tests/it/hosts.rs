@@ -67,6 +67,29 @@ async fn hosts_come_and_leave() {
     assert_eq!(redis.keys(), [""; 0]);
 }
 
+#[tokio::test]
+async fn who_comes_and_leaves_is_noticed_long_before_a_lease_is_over() {
+    let redis = Redis::start();
+    let with = |node, boot| directory::Settings {
+        lease: Duration::from_secs(600),
+        ..settings(&redis.address(), node, boot)
+    };
+    let mut one = member_with(with("n1", 1));
+    one.directory.complete();
+    one.has("ada");
+    one.level().await;
+    let two = member_with(with("n2", 2));
+    two.directory.complete();
+    two.level().await;
+    assert_eq!(one.hears(came).await, "n2");
+    // What others have under its keys is said again, once it was read again.
+    one.hears(|event| matches!(event, Event::Written { news: false, .. }).then_some(()))
+        .await;
+    // Who has just come himself takes nobody for dead, but he sees who has left.
+    two.directory.leave(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(one.hears(gone).await, "n2");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_host_left_is_removed_by_one_of_the_others() {
     let redis = Redis::start();
