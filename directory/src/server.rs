@@ -232,9 +232,15 @@ impl Server {
                 )));
             }
         };
-        let addresses = sentinels
-            .iter()
-            .map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
+        let addresses = sentinels.iter().map(|(host, port)| match self.tls {
+            false => ConnectionAddr::Tcp(host.clone(), *port),
+            true => ConnectionAddr::TcpTls {
+                host: host.clone(),
+                port: *port,
+                insecure: false,
+                tls_params: None,
+            },
+        });
         let mut builder = SentinelClientBuilder::new(
             addresses.collect::<Vec<_>>(),
             name.clone(),
@@ -248,9 +254,7 @@ impl Server {
             builder = builder.set_client_to_redis_password(password);
         }
         if self.tls {
-            builder = builder
-                .set_client_to_redis_tls_mode(TlsMode::Secure)
-                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         }
         if let Some(ca) = &self.ca {
             builder = builder

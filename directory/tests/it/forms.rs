@@ -102,6 +102,49 @@ async fn sentinels_and_a_failover() {
     one.level().await;
 }
 
+#[tokio::test]
+async fn a_sentinel_over_tls() {
+    let place = folder();
+    let names = vec!["localhost".into(), "127.0.0.1".into()];
+    let certificate = rcgen::generate_simple_self_signed(names).unwrap();
+    let (cert, key) = (place.join("cert.pem"), place.join("key.pem"));
+    std::fs::write(&cert, certificate.cert.pem()).unwrap();
+    std::fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    let (cert_path, key_path) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let tls = free_port();
+    let master = Redis::with(&[
+        "--tls-port",
+        &tls.to_string(),
+        "--tls-cert-file",
+        cert_path,
+        "--tls-key-file",
+        key_path,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "secret",
+    ]);
+    let sentinel_tls = free_port();
+    let file = folder().join("sentinel.conf");
+    let lines = format!(
+        "tls-port {sentinel_tls}\ntls-cert-file {cert_path}\ntls-key-file {key_path}\n\
+         tls-ca-cert-file {cert_path}\ntls-auth-clients no\ntls-replication yes\n\
+         sentinel monitor main 127.0.0.1 {tls} 1\nsentinel auth-pass main secret\n"
+    );
+    std::fs::write(&file, lines).unwrap();
+    let sentinel = Redis::sentinel(file);
+    let address = format!("rediss+sentinel://:secret@localhost:{sentinel_tls}/main/1");
+    let mut with = settings(&address, "n1", 1);
+    with.tls_ca_file = Some(cert);
+    let one = member_with(with);
+    one.has("ada");
+    one.directory.complete();
+    one.level().await;
+    assert_eq!(one.hosts_of("ada").await, ["n1"]);
+    drop((master, sentinel));
+    let _ = std::fs::remove_dir_all(place);
+}
+
 fn sentinel(master: u16) -> Redis {
     let place = folder();
     let file = place.join("sentinel.conf");

@@ -73,7 +73,12 @@ impl Member {
         let mut state = self.directory.state();
         let level = state.wait_for(|state| state.is_level());
         let waited = tokio::time::timeout(Duration::from_secs(10), level).await;
-        waited.expect("it does not become level").unwrap();
+        if waited.is_err() {
+            panic!(
+                "it does not become level: {:?}",
+                *self.directory.state().borrow()
+            );
+        }
     }
 
     pub async fn hosts_of(&self, user: &str) -> Vec<String> {
