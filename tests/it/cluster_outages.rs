@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::Transport::Tcp;
-use tests::cluster::{Bus, Cluster, LEASE, RabbitMq, Redis};
+use tests::cluster::{Bus, Cluster, LEASE, Redis};
 use tests::wait::eventually;
 use tests::{Client, Settings, http};
 
@@ -56,8 +56,9 @@ fn outage(cluster: &mut Cluster, begin: impl FnOnce(&mut Cluster), end: impl FnO
     for _ in 0..200 {
         assert_eq!(answer(&mut ann, "cid"), "delivered");
     }
+    // Far more than the messages take even on a busy machine, far less than if each waited for the directory.
     assert!(
-        began.elapsed() < Duration::from_millis(900),
+        began.elapsed() < Duration::from_secs(10),
         "local messages wait"
     );
     for _ in 0..200 {
@@ -169,13 +170,13 @@ fn redis_failed_over() {
 
 #[test]
 fn rabbitmq_restarted() {
-    let mut cluster = Cluster::with(Bus::RabbitMq, 2, Settings::new());
+    let cluster = Cluster::own_broker(2, Settings::new());
     let mut ann = cluster.login(0, Tcp, "ann");
     let _bob = cluster.login(1, Tcp, "bob");
     cluster.expect_users(&[("ann", &[0]), ("bob", &[1])]);
     routed(&mut ann, "bob");
-    let broker = cluster.rabbitmq.take().unwrap();
-    RabbitMq::stop(&broker);
+    let broker = cluster.rabbitmq.as_ref().unwrap();
+    broker.stop();
     eventually("/healthz tells", || {
         (health(&cluster, 0).status == 503).then_some(())
     });

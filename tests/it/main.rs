@@ -20,6 +20,7 @@ mod cluster_messages;
 mod cluster_outages;
 mod cluster_partition;
 mod cluster_policy;
+mod cluster_storms;
 mod commands;
 mod content;
 mod corners;

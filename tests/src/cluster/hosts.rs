@@ -38,7 +38,7 @@ pub struct Cluster {
     hosts: Vec<Option<Server>>,
     /// The forwarders, the preferred one first.
     pub forwarders: Vec<Forwarder>,
-    /// The broker, with that bus.
+    /// The broker, with that bus; shared with other clusters unless it was asked for by [`Cluster::own_broker`].
     pub rabbitmq: Option<Arc<RabbitMq>>,
     /// The directory.
     pub redis: Redis,
@@ -59,8 +59,28 @@ impl Cluster {
         Cluster::at(bus, hosts, settings, redis, &address)
     }
 
+    /// The same over a RabbitMQ that no other test uses, for tests that hurt it.
+    pub fn own_broker(hosts: usize, settings: Settings) -> Cluster {
+        let redis = Redis::start();
+        let address = redis.address();
+        let broker = Some(Arc::new(RabbitMq::start()));
+        Cluster::made(Bus::RabbitMq, hosts, settings, redis, &address, broker)
+    }
+
     /// The same with a directory at an address of the test's own.
     pub fn at(bus: Bus, hosts: usize, settings: Settings, redis: Redis, address: &str) -> Cluster {
+        let broker = (bus == Bus::RabbitMq).then(RabbitMq::shared);
+        Cluster::made(bus, hosts, settings, redis, address, broker)
+    }
+
+    fn made(
+        bus: Bus,
+        hosts: usize,
+        settings: Settings,
+        redis: Redis,
+        address: &str,
+        rabbitmq: Option<Arc<RabbitMq>>,
+    ) -> Cluster {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{}-{number}", std::process::id());
@@ -74,14 +94,13 @@ impl Cluster {
         if settings.value("cluster.timeout_ms").is_none() {
             settings = settings.with("cluster.timeout_ms", 5000);
         }
-        let (mut forwarders, mut rabbitmq) = (Vec::new(), None);
+        let mut forwarders = Vec::new();
         settings = match bus {
             Bus::Redis => settings.with("cluster.bus", "redis"),
             Bus::Mesh => settings.with("cluster.bus", "mesh"),
             Bus::RabbitMq => {
-                let broker = RabbitMq::shared();
+                let broker = rabbitmq.as_ref().expect("this bus has a broker");
                 let address = broker.address();
-                rabbitmq = Some(broker);
                 settings
                     .with("cluster.bus", "rabbitmq")
                     .with("cluster.rabbitmq", address)
