@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tests::Transport::{Tcp, WebSocket};
 use tests::cluster::{Bus, Cluster};
@@ -119,6 +121,17 @@ impl Stream {
 
 /// Messages both ways between two hosts, and `hurt` among them; how many were refused, and how many came twice.
 fn storm(cluster: &mut Cluster, hurt: impl FnOnce(&mut Cluster, &mut dyn FnMut())) -> (u64, usize) {
+    storm_among(cluster, &[], &[], hurt)
+}
+
+/// The same with others in the directory, before and after it.
+fn storm_among(
+    cluster: &mut Cluster,
+    before: &[(&str, &[usize])],
+    after: &[(&str, &[usize])],
+    hurt: impl FnOnce(&mut Cluster, &mut dyn FnMut()),
+) -> (u64, usize) {
+    let own: [(&str, &[usize]); 4] = [("ann", &[0]), ("bob", &[1]), ("cid", &[1]), ("dan", &[0])];
     let pairs = [(0, 1, "ann", "bob"), (1, 0, "cid", "dan")];
     let mut streams: Vec<Stream> = pairs
         .into_iter()
@@ -127,7 +140,7 @@ fn storm(cluster: &mut Cluster, hurt: impl FnOnce(&mut Cluster, &mut dyn FnMut()
             Stream::between(from, cluster.login(to, WebSocket, recipient))
         })
         .collect();
-    cluster.expect_users(&[("ann", &[0]), ("bob", &[1]), ("cid", &[1]), ("dan", &[0])]);
+    cluster.expect_users(&[&own[..], before].concat());
     let mut go_on = || {
         let end = Instant::now() + Duration::from_millis(300);
         while Instant::now() < end {
@@ -146,7 +159,7 @@ fn storm(cluster: &mut Cluster, hurt: impl FnOnce(&mut Cluster, &mut dyn FnMut()
     let repeated: usize = streams.iter().map(|stream| stream.repeated).sum();
     let sent: u64 = streams.iter().map(|stream| stream.sent).sum();
     println!("{sent} sent, {refused} refused, {repeated} came twice");
-    cluster.expect_users(&[("ann", &[0]), ("bob", &[1]), ("cid", &[1]), ("dan", &[0])]);
+    cluster.expect_users(&[&own[..], after].concat());
     (refused, repeated)
 }
 
@@ -207,5 +220,68 @@ fn redis_restarts_empty() {
             cluster.redis.start_again();
         });
         assert_eq!(repeated, 0, "messages that came twice");
+    }
+}
+
+#[test]
+fn workers_die() {
+    for bus in [Bus::Redis, Bus::Mesh] {
+        println!("over {bus:?}");
+        let mut cluster = Cluster::with(bus, 2, patient());
+        let (refused, repeated) = storm(&mut cluster, |cluster, go_on| {
+            for host in [0, 1] {
+                for worker in cluster.host(host).workers() {
+                    kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+                    go_on();
+                }
+            }
+        });
+        assert_eq!(refused, 0, "messages refused");
+        assert!(repeated <= 8, "{repeated} came twice over the deaths");
+    }
+}
+
+#[test]
+fn a_third_host_dies() {
+    for bus in [Bus::Redis, Bus::Mesh] {
+        println!("over {bus:?}");
+        let mut cluster = Cluster::with(bus, 3, patient());
+        let eve = cluster.login(2, Tcp, "eve");
+        let mut zoe = cluster.login(1, WebSocket, "zoe");
+        let mut asked = 0;
+        cluster.expect_users(&[("eve", &[2]), ("zoe", &[1])]);
+        let mut ask = |zoe: &mut Client| {
+            for _ in 0..20 {
+                asked += 1;
+                zoe.send(json!({"type": "sendto", "to": "eve", "content": asked, "id": asked}));
+            }
+        };
+        ask(&mut zoe);
+        let told = storm_among(
+            &mut cluster,
+            &[("eve", &[2]), ("zoe", &[1])],
+            &[("zoe", &[1])],
+            |cluster, go_on| {
+                ask(&mut zoe);
+                cluster.kill_host(2);
+                ask(&mut zoe);
+                go_on();
+            },
+        );
+        assert_eq!(
+            told,
+            (0, 0),
+            "messages refused, and messages that came twice"
+        );
+        // Each to the dead is answered, in order; after the first that was not taken none is.
+        let mut gone = false;
+        for id in 1..=asked {
+            let ack = zoe.expect("ack");
+            assert_eq!(ack["id"], id);
+            gone |= ack["status"] == "offline";
+            assert_eq!(ack["status"], if gone { "offline" } else { "routed" });
+        }
+        assert!(gone);
+        drop(eve);
     }
 }

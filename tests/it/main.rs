@@ -14,6 +14,7 @@ mod broadcast;
 mod capacity;
 mod chaos;
 mod closing;
+mod cluster_churn;
 mod cluster_deaths;
 mod cluster_load;
 mod cluster_messages;
