@@ -128,21 +128,17 @@ fn the_directory_is_exact_after_coming_and_going_and_dying() {
             }
         }
     }
-    let listed = |wanted: BTreeMap<&str, BTreeSet<usize>>| -> Vec<(String, Vec<usize>)> {
-        let listed =
-            |(name, hosts): (&str, BTreeSet<usize>)| (name.to_owned(), hosts.into_iter().collect());
-        wanted.into_iter().map(listed).collect()
-    };
-    let (users, groups) = (listed(users), listed(groups));
     println!("users {users:?}, groups {groups:?}");
-    let borrowed = |wanted: &[(String, Vec<usize>)], check: &dyn Fn(&[(&str, &[usize])])| {
-        let wanted: Vec<(&str, &[usize])> = wanted
-            .iter()
-            .map(|(name, hosts)| (name.as_str(), &hosts[..]))
-            .collect();
-        check(&wanted);
-    };
     cluster.is_level();
-    borrowed(&users, &|users| cluster.expect_users(users));
-    borrowed(&groups, &|groups| cluster.expect_groups(groups));
+    let lists = [users, groups].map(|wanted| -> Vec<(&str, Vec<usize>)> {
+        let list = |(name, hosts): (_, BTreeSet<usize>)| (name, hosts.into_iter().collect());
+        wanted.into_iter().map(list).collect()
+    });
+    let [users, groups] = lists.each_ref().map(|list| -> Vec<(&str, &[usize])> {
+        list.iter()
+            .map(|(name, hosts)| (*name, &hosts[..]))
+            .collect()
+    });
+    cluster.expect_users(&users);
+    cluster.expect_groups(&groups);
 }
