@@ -1,7 +1,7 @@
 //! Which of the users and groups that are here are on other hosts too, and what follows: the marks in the table by which workers
 //! know whom to hand over, hints to the other hosts, and newer logins elsewhere (`limits.same_user`).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use config::SameUser;
@@ -9,21 +9,15 @@ use directory::{Entry, Event, Key};
 use shm_table::Order;
 
 use crate::entry::{SessionEntry, UserEntry};
-use crate::link::{Done, Link};
+use crate::link::Link;
 use crate::parcel;
 use crate::presence::is_newer;
-
-/// Keys in one question to the directory.
-const KEYS_MAX: usize = 512;
 
 /// The other hosts of each key that is here.
 #[derive(Debug, Default)]
 pub struct Elsewhere {
     /// As last read from the directory. A key that is here and not in this map has not been read yet.
     hosts: HashMap<Key, BTreeSet<Rc<str>>>,
-    /// Keys whose entries have changed, by a hint.
-    hinted: HashSet<Key>,
-    asking: bool,
 }
 
 impl Elsewhere {
@@ -46,7 +40,10 @@ impl Link<'_> {
                 if news {
                     self.hint(&key, &entries);
                 }
-                self.learn(&key, &entries);
+                // One that has gone since is removed next, and must not be remembered here.
+                if self.is_here(&key) {
+                    self.learn(&key, &entries);
+                }
             }
             Event::Removed { key, entries } => {
                 self.hint(&key, &entries);
@@ -73,49 +70,15 @@ impl Link<'_> {
         }
     }
 
-    /// Another host's entry of a key has changed, as that host says.
-    pub fn hinted(&mut self, key: Key) {
-        self.elsewhere.hinted.insert(key);
-    }
-
-    /// Asks the directory about keys that were hinted at, as many as one question takes.
-    pub fn ask_about_hints(&mut self) {
-        if self.elsewhere.asking || self.elsewhere.hinted.is_empty() {
+    /// Another host's entry of a key has changed, as that host says. Ours is written once more, if there is one: what the others have is
+    /// read behind that write, in one order with all other writes.
+    pub fn hinted(&mut self, key: &Key) {
+        if !self.is_here(key) {
             return;
         }
-        let mut keys: Vec<Key> = self
-            .elsewhere
-            .hinted
-            .iter()
-            .take(KEYS_MAX)
-            .cloned()
-            .collect();
-        for key in &keys {
-            self.elsewhere.hinted.remove(key);
-        }
-        keys.retain(|key| self.is_here(key));
-        if keys.is_empty() {
-            return;
-        }
-        self.elsewhere.asking = true;
-        let directory = self.directory.clone();
-        self.tasks.spawn(async move {
-            let entries = directory.look_up(&keys).await;
-            Done::Hinted(keys, entries)
-        });
-    }
-
-    /// The directory's answer to that.
-    pub fn hints_answered(
-        &mut self,
-        keys: Vec<Key>,
-        entries: Result<Vec<Vec<Entry>>, directory::Away>,
-    ) {
-        self.elsewhere.asking = false;
-        // While the directory is away the hints are of no use: when it is back, everything is written and read again.
-        let Ok(entries) = entries else { return };
-        for (key, entries) in keys.iter().zip(entries) {
-            self.learn(key, &entries);
+        match key {
+            Key::User(name) => self.tell_user(name),
+            Key::Group(name) => self.tell_group(name),
         }
     }
 

@@ -58,8 +58,6 @@ pub struct Link<'t> {
 pub enum Done {
     /// Where letters go.
     Routed(Vec<u64>, Vec<Key>, Result<Vec<Vec<Entry>>, Away>),
-    /// What has become of keys that were hinted at.
-    Hinted(Vec<Key>, Result<Vec<Vec<Entry>>, Away>),
     /// What is known of the users of a question.
     Asked(u64, Result<Known, Away>),
 }
@@ -69,7 +67,6 @@ impl Link<'_> {
     pub fn done(&mut self, done: Done) {
         match done {
             Done::Routed(batch, keys, entries) => self.routed(batch, keys, entries),
-            Done::Hinted(keys, entries) => self.hints_answered(keys, entries),
             Done::Asked(number, known) => self.asked(number, known),
         }
     }

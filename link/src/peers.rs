@@ -17,6 +17,9 @@ use crate::parcel::{self, Kind};
 /// Parcels that may wait for one host; the mailbox's own limit comes first, this one is for hints.
 const PARCELS_MAX: usize = 65_536;
 
+/// Names of dead hosts that are remembered.
+const DEAD_MAX: usize = 1_024;
+
 /// What a frame is filled up to. A larger parcel has a frame of its own.
 const FRAME_BYTES: usize = 60 * 1024;
 
@@ -104,8 +107,9 @@ impl Link<'_> {
                 return None;
             }
             let lane = self.peers.next_lane();
+            let in_use = |name: &str| self.peers.peers.contains_key(name);
             let mut ids = Ids {
-                inbox: self.hands.inbox(host),
+                inbox: self.hands.inbox(host, in_use),
                 ..Ids::default()
             };
             if let Some(inbox) = ids.inbox {
@@ -152,6 +156,10 @@ impl Link<'_> {
         let Some((name, peer)) = self.peers.peers.remove_entry(host) else {
             return;
         };
+        if self.peers.dead.len() >= DEAD_MAX {
+            // They were only a hint: their entries are long removed.
+            self.peers.dead.clear();
+        }
         self.peers.dead.insert(name);
         for ticket in peer.outgoing.into_tickets() {
             self.answered(ticket, Outcome::Nobody);
@@ -242,7 +250,6 @@ impl Link<'_> {
         let Some(parcel) = parcel::read(bytes) else {
             return Outcome::Nobody;
         };
-        let name = || parcel.to.to_owned();
         match parcel.kind {
             Kind::Void => Outcome::Nobody,
             Kind::User | Kind::Group | Kind::Everyone => {
@@ -264,11 +271,11 @@ impl Link<'_> {
             }
             Kind::Members => self.members(&parcel),
             Kind::UserChanged => {
-                self.hinted(Key::User(name()));
+                self.hinted(&Key::User(parcel.to.to_owned()));
                 Outcome::Reached
             }
             Kind::GroupChanged => {
-                self.hinted(Key::Group(name()));
+                self.hinted(&Key::Group(parcel.to.to_owned()));
                 Outcome::Reached
             }
         }

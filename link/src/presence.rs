@@ -135,18 +135,33 @@ impl Link<'_> {
 
     fn tell_users(&mut self, users: HashSet<Rc<str>>) {
         for user in users {
-            let sessions = self.sessions_here(&user);
-            let entry = (!sessions.is_empty()).then(|| {
-                value(&UserEntry {
-                    boot: self.boot.clone(),
-                    sessions: sessions.into_iter().map(|(_, session)| session).collect(),
-                })
-            });
-            if entry.is_none() {
-                self.elsewhere.forget(&Key::User(user.to_string()));
-            }
-            self.directory.set(Key::User(user.to_string()), entry);
+            self.tell_user(&user);
         }
+    }
+
+    /// Tells the directory what sessions a user has here.
+    pub fn tell_user(&mut self, user: &str) {
+        let sessions = self.sessions_here(user);
+        let entry = (!sessions.is_empty()).then(|| {
+            value(&UserEntry {
+                boot: self.boot.clone(),
+                sessions: sessions.into_iter().map(|(_, session)| session).collect(),
+            })
+        });
+        let key = Key::User(user.to_owned());
+        if entry.is_none() {
+            self.elsewhere.forget(&key);
+        }
+        self.directory.set(key, entry);
+    }
+
+    /// Tells the directory that a group has members here.
+    pub fn tell_group(&mut self, group: &str) {
+        let entry = value(&GroupEntry {
+            boot: self.boot.clone(),
+        });
+        self.directory
+            .set(Key::Group(group.to_owned()), Some(entry));
     }
 
     /// A user's sessions here, as the directory has them, the oldest first.
@@ -186,12 +201,9 @@ impl Link<'_> {
             self.elsewhere.forget(&key);
             self.directory.set(key, None);
         }
-        let entry = value(&GroupEntry {
-            boot: self.boot.clone(),
-        });
-        for begun in now.difference(&self.presence.groups) {
-            self.directory
-                .set(Key::Group(begun.to_string()), Some(entry.clone()));
+        let begun: Vec<_> = now.difference(&self.presence.groups).cloned().collect();
+        for group in begun {
+            self.tell_group(&group);
         }
         self.presence.groups = now;
     }

@@ -264,7 +264,6 @@ impl Link<'_> {
         }
         self.take_mail();
         self.route();
-        self.ask_about_hints();
         self.settle_late();
         self.flush();
         more

@@ -152,26 +152,27 @@ fn a_successor_gets_all_that_is_not_settled() {
 fn ids_are_remembered_of_as_many_hosts_as_the_table_was_made_for() {
     let table = small();
     let (_, mut link) = link(&table);
-    let a = link.inbox("a").unwrap();
+    let a = link.inbox("a", |_| false).unwrap();
     for id in 0..INBOX_IDS as u64 + 3 {
         link.remember(a, id);
     }
-    let b = link.inbox("b").unwrap();
+    let b = link.inbox("b", |_| false).unwrap();
     link.remember(b, 7);
     let (_, mut successor) = crate::link(&table);
     let mut ids = Vec::new();
-    let again = successor.inbox("a").unwrap();
+    let again = successor.inbox("a", |_| false).unwrap();
     successor.remembered(again, &mut ids);
     assert_eq!(ids, (3..INBOX_IDS as u64 + 3).collect::<Vec<_>>());
     std::thread::sleep(std::time::Duration::from_millis(5));
     successor.remember(again, 1);
+    assert_eq!(successor.inbox("c", |_| true), None, "none is to give way");
     // "b" is the one longest unused.
-    let c = successor.inbox("c").unwrap();
+    let c = successor.inbox("c", |_| false).unwrap();
     ids.clear();
     successor.remembered(c, &mut ids);
     assert_eq!(ids, []);
     ids.clear();
-    let b = successor.inbox("b").unwrap();
+    let b = successor.inbox("b", |_| false).unwrap();
     successor.remembered(b, &mut ids);
     assert_eq!(ids, []);
 }
@@ -360,17 +361,17 @@ mod killed {
             let table = small();
             let (_, mut victim) = link(&table);
             for host in ["a", "b"] {
-                let inbox = victim.inbox(host).unwrap();
+                let inbox = victim.inbox(host, |_| false).unwrap();
                 victim.remember(inbox, 1);
             }
             let through = dying(stores, || {
-                let inbox = victim.inbox("c").unwrap();
+                let inbox = victim.inbox("c", |_| false).unwrap();
                 victim.remember(inbox, 2);
                 victim.remember(inbox, 3);
             });
             std::mem::forget(victim);
             let (_, mut link) = link(&table);
-            let inbox = link.inbox("c").unwrap();
+            let inbox = link.inbox("c", |_| false).unwrap();
             let mut ids = Vec::new();
             link.remembered(inbox, &mut ids);
             assert!([2u64, 3].starts_with(&ids), "store {stores}: {ids:?}");

@@ -147,9 +147,9 @@ impl<'t> Hands<'t> {
         self.view.header.boot.peek()
     }
 
-    /// For the link: the record of what came from a host, made if there is none; it takes the place of the one longest unused if all
-    /// are taken. `None`: the table was made for one host.
-    pub fn inbox(&mut self, host: &str) -> Option<Inbox> {
+    /// For the link: the record of what came from a host, made if there is none. If all are taken, it takes the place of the one longest
+    /// unused of those whose host is not `in_use`. `None`: there is no such one, or the table was made for one host.
+    pub fn inbox(&mut self, host: &str, in_use: impl Fn(&str) -> bool) -> Option<Inbox> {
         let records: &'t [InboxRecord] = self.view.inboxes;
         let find = |name: &str| records.iter().position(|record| record.name.is(name));
         if let Some(index) = find(host) {
@@ -157,7 +157,8 @@ impl<'t> Hands<'t> {
         }
         let oldest = || {
             let used = records.iter().enumerate();
-            used.min_by_key(|(_, record)| record.used_at.peek())
+            used.filter(|(_, record)| !in_use(&record.name.read()))
+                .min_by_key(|(_, record)| record.used_at.peek())
                 .map(|(index, _)| index)
         };
         let index = find("").or_else(oldest)?;
