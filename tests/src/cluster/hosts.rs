@@ -175,8 +175,6 @@ impl Cluster {
     pub fn kill_host(&mut self, index: usize) {
         if let Some(mut host) = self.hosts[index].take() {
             host.kill();
-            // Its successor is another life of it, in a folder of its own.
-            std::mem::forget(host);
         }
     }
 

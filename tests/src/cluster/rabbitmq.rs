@@ -104,9 +104,22 @@ impl RabbitMq {
 
 impl Drop for RabbitMq {
     fn drop(&mut self) {
-        // The Erlang port mapper stays behind its last node.
-        let _ = Command::new("epmd")
-            .args(["-port", &self.ports[1].to_string(), "-kill"])
-            .output();
+        if let Ok(mut process) = self.process.lock() {
+            *process = None;
+        }
+        // The Erlang port mapper stays behind its last node, and does not end while it believes that one to live.
+        for _ in 0..20 {
+            let said = Command::new("epmd")
+                .args(["-port", &self.ports[1].to_string(), "-kill"])
+                .output();
+            let ended = said.is_ok_and(|said| {
+                let text = String::from_utf8_lossy(&said.stdout).into_owned();
+                text.contains("Killed") || text.contains("Cannot connect")
+            });
+            if ended {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
     }
 }
