@@ -11,9 +11,12 @@ use tests::cluster::{Bus, Cluster};
 use tests::wait::eventually;
 use tests::{Client, Settings};
 
-/// Messages wait for as long as there is room.
+/// Messages wait for as long as there is room; and when all that waited comes at once, its readers, who take it in between two of their own
+/// messages, are not too slow for it.
 fn patient() -> Settings {
-    Settings::new().with("cluster.timeout_ms", 0)
+    Settings::new()
+        .with("cluster.timeout_ms", 0)
+        .with("limits.outbox_bytes", 64 << 20)
 }
 
 /// One who sends numbered messages to another, elsewhere, and what both know of them.
@@ -85,7 +88,9 @@ impl Stream {
     }
 
     fn hear(&mut self, message: &Value) {
-        if !self.ids.insert(message["id"].as_str().unwrap().to_owned()) {
+        let id = message["id"].as_str();
+        let id = id.unwrap_or_else(|| panic!("{} heard {message}", self.to.name()));
+        if !self.ids.insert(id.to_owned()) {
             self.repeated += 1;
             return;
         }

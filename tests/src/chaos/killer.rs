@@ -19,6 +19,11 @@ use crate::wait::eventually;
 /// A role that lived so long is replaced at once when it dies; a younger one after a pause.
 const GROWN_UP: Duration = Duration::from_millis(1_100);
 
+/// Who succeeds so many that died young is left alone until it has certainly lived long enough: the pauses double each time, and a client
+/// that must wait for one of ten seconds shows nothing but that.
+const YOUNG_IN_A_ROW: u32 = 3;
+const CERTAINLY_GROWN_UP: Duration = Duration::from_millis(2_500);
+
 /// How long after its beginning processes are at work on a storm, about.
 const STORM: Duration = Duration::from_millis(8);
 
@@ -73,6 +78,8 @@ pub struct Killer<'a> {
     first_seen: HashMap<i32, Instant>,
     /// Who was killed or stopped and may still be there.
     dead: HashSet<i32>,
+    /// How many were killed young in a row, by what stands on their command line about their slot.
+    young: HashMap<String, u32>,
     kills: u32,
 }
 
@@ -93,6 +100,7 @@ impl<'a> Killer<'a> {
             start: Instant::now(),
             first_seen: HashMap::new(),
             dead: HashSet::new(),
+            young: HashMap::new(),
             kills: 0,
         }
     }
@@ -162,13 +170,29 @@ impl<'a> Killer<'a> {
         for role in ["worker", "timer"] {
             for pid in self.server.processes(role) {
                 let seen = *self.first_seen.entry(pid).or_insert(now);
-                let grown_up = now - seen > GROWN_UP || self.random.one_in(5);
-                if grown_up && !self.dead.contains(&pid) {
-                    victims.push((pid, role));
+                let age = now - seen;
+                let spared = self.young.get(&slot(pid)) >= Some(&YOUNG_IN_A_ROW);
+                let due = if spared {
+                    age > CERTAINLY_GROWN_UP
+                } else {
+                    age > GROWN_UP || self.random.one_in(5)
+                };
+                if due && !self.dead.contains(&pid) {
+                    victims.push((pid, role, age));
                 }
             }
         }
-        (!victims.is_empty()).then(|| victims[self.random.below(victims.len())])
+        if victims.is_empty() {
+            return None;
+        }
+        let (pid, role, age) = victims[self.random.below(victims.len())];
+        let young = self.young.entry(slot(pid)).or_default();
+        *young = if age > CERTAINLY_GROWN_UP {
+            0
+        } else {
+            *young + 1
+        };
+        Some((pid, role))
     }
 
     fn kill(&mut self) {
@@ -243,6 +267,13 @@ impl<'a> Killer<'a> {
         }
         self.journal.note(self.start, "audits", "audit".into());
     }
+}
+
+/// What a process was told about its slot; nothing of one that has ended.
+fn slot(pid: i32) -> String {
+    let arguments = processes::arguments(pid).into_iter();
+    let mut after = arguments.skip_while(|argument| argument != "--slot");
+    after.nth(1).unwrap_or_default()
 }
 
 /// Only one thing is asked of the server at a time.
