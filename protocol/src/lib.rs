@@ -27,6 +27,7 @@ pub mod name;
 pub mod proxy;
 pub mod reply;
 pub mod request;
+mod scan;
 pub mod ws;
 
 use code::CloseCode;

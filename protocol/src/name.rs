@@ -42,7 +42,8 @@ pub fn check(name: &str) -> Result<(), BadName> {
     if name.len() > BYTES_MAX {
         return Err(BadName::TooLong { bytes: name.len() });
     }
-    if name.chars().any(char::is_control) {
+    let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !plain && name.chars().any(char::is_control) {
         return Err(BadName::ControlCharacter);
     }
     Ok(())

@@ -11,7 +11,7 @@ mod presence;
 use std::io::{self, Write};
 
 use crate::code::{CloseCode, ErrorCode};
-use json::{Raw, Text, message_of_type};
+use json::{Out, Raw, Text, Value, message_of_type};
 
 pub use presence::{Device, PresenceUser, presence};
 
@@ -146,16 +146,28 @@ pub fn broadcast<W: Write + ?Sized>(w: &mut W, parts: &Broadcast<'_>) -> io::Res
 
 /// A message, as its recipients get it, and its sender too where no `ack` was asked for.
 pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
-    message_of_type(w, "message", |object| {
-        object.field("id", Text(parts.id))?;
-        object.field("from", Text(parts.from))?;
-        match parts.to {
-            To::User(name) => object.field("to", Text(name))?,
-            To::Group(name) => object.field("group", Text(name))?,
+    // Field by field it would be three times as many writes, and this is what is written all the time.
+    let mut out = Out::new(w);
+    out.put(b"{\"type\":\"message\",\"id\":\"")?;
+    json::escaped(&mut out, parts.id)?;
+    out.put(b"\",\"from\":\"")?;
+    json::escaped(&mut out, parts.from)?;
+    let name = match parts.to {
+        To::User(name) => {
+            out.put(b"\",\"to\":\"")?;
+            name
         }
-        object.field("content", Raw(parts.content))?;
-        object.field("time", parts.time_ms)
-    })
+        To::Group(name) => {
+            out.put(b"\",\"group\":\"")?;
+            name
+        }
+    };
+    json::escaped(&mut out, name)?;
+    out.put(b"\",\"content\":")?;
+    Raw(parts.content).write(&mut out)?;
+    out.put(b",\"time\":")?;
+    parts.time_ms.write(&mut out)?;
+    out.put(b"}")
 }
 
 /// What became of a message, for the sender who numbered it.

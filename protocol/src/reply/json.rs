@@ -3,43 +3,19 @@
 
 use std::io::{self, Write};
 
-/// Gathers the many small pieces of a message, as the writer behind may be a virtual call away.
-/// Nothing arrives before [`Out::flush`].
-pub(super) struct Out<'w, W: ?Sized> {
-    w: &'w mut W,
-    room: [u8; ROOM_BYTES],
-    used: usize,
-}
+use crate::scan::plain_len;
 
-/// Enough for all of most messages, little enough to be cleared without being noticed.
-const ROOM_BYTES: usize = 256;
+/// The writer, with a shorter name for what is done to it all the time.
+pub(super) struct Out<'w, W: ?Sized>(&'w mut W);
 
 impl<'w, W: Write + ?Sized> Out<'w, W> {
     pub(super) fn new(w: &'w mut W) -> Self {
-        Out {
-            w,
-            room: [0; ROOM_BYTES],
-            used: 0,
-        }
+        Out(w)
     }
 
+    #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() > ROOM_BYTES - self.used {
-            self.flush()?;
-        }
-        match self.room.get_mut(self.used..self.used + bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.used += bytes.len();
-                Ok(())
-            }
-            None => self.w.write_all(bytes),
-        }
-    }
-
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        let used = std::mem::take(&mut self.used);
-        self.w.write_all(&self.room[..used])
+        self.0.write_all(bytes)
     }
 }
 
@@ -77,19 +53,7 @@ impl Value for Raw<'_> {
 
 impl Value for u64 {
     fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()> {
-        const DIGITS_MAX: usize = u64::MAX.ilog10() as usize + 1;
-        let mut digits = [0; DIGITS_MAX];
-        let mut at = DIGITS_MAX;
-        let mut left = *self;
-        loop {
-            at -= 1;
-            // A remainder of ten fits a byte.
-            digits[at] = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                return out.put(&digits[at..]);
-            }
-        }
+        out.put(itoa::Buffer::new().format(*self).as_bytes())
     }
 }
 
@@ -115,8 +79,7 @@ pub(super) fn message_of_type<'w, W: Write + ?Sized>(
         empty: false,
     };
     fields(&mut object)?;
-    object.end()?;
-    out.flush()
+    object.end()
 }
 
 /// An object being written; [`Object::end`] closes it.
@@ -163,14 +126,14 @@ impl<'o, 'w, W: Write + ?Sized> Object<'o, 'w, W> {
 
 /// Writes text as the inside of a JSON string: clean stretches as they are, the rest escaped.
 pub(super) fn escaped<W: Write + ?Sized>(out: &mut Out<'_, W>, text: &str) -> io::Result<()> {
-    let bytes = text.as_bytes();
-    let mut clean_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.put(&bytes[clean_from..at])?;
-        clean_from = at + 1;
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_len(rest);
+        out.put(&rest[..plain])?;
+        let Some(&byte) = rest.get(plain) else {
+            return Ok(());
+        };
+        rest = &rest[plain + 1..];
         match byte {
             b'"' => out.put(b"\\\"")?,
             b'\\' => out.put(b"\\\\")?,
@@ -185,5 +148,4 @@ pub(super) fn escaped<W: Write + ?Sized>(out: &mut Out<'_, W>, text: &str) -> io
             }
         }
     }
-    out.put(&bytes[clean_from..])
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Refusal;
+use super::{Refusal, quick};
 use crate::code::ErrorCode;
 
 /// The raw values of the known fields; the last one where a name came twice.
@@ -31,6 +31,14 @@ pub(super) struct Fields<'a> {
 
 /// Finds the fields, or refuses the text as a whole.
 pub(super) fn find(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
+    match quick::find(text) {
+        Some(fields) => Ok(fields),
+        None => find_thoroughly(text),
+    }
+}
+
+/// The same for any text.
+pub(super) fn find_thoroughly(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
     let first = text
         .bytes()
         .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
@@ -67,7 +75,8 @@ impl<'a> Fields<'a> {
         self.slot_of(raw_name.strip_prefix('"')?.strip_suffix('"')?)
     }
 
-    fn slot_of(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
+    #[inline]
+    pub(super) fn slot_of(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
         Some(match name {
             "type" => &mut self.kind,
             "cmd" => &mut self.cmd,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::fields::Fields;
 use super::{CONTENT_DEPTH_MAX, ID_BYTES_MAX, Login, Message, Refusal, Request, Send};
 use crate::code::ErrorCode;
+use crate::scan::plain_len;
 use crate::{cut, name};
 
 /// What is wrong, before it is known which message it was.
@@ -172,7 +173,8 @@ fn string<'a>(field: &'static str, raw: &'a str) -> Result<Cow<'a, str>, Wrong> 
     else {
         return Err(Wrong::request(format!("{field} must be a string")));
     };
-    if !inside.contains('\\') {
+    // It is JSON, so an escape is all that it can have that is not plain.
+    if plain_len(inside.as_bytes()) == inside.len() {
         return Ok(Cow::Borrowed(inside));
     }
     // What is left to go wrong is half of a surrogate pair.
@@ -194,8 +196,8 @@ fn is_id(raw: &str) -> bool {
 
 /// Whether arrays and objects nest deeper than `depth_max` in `raw`, which is known to be JSON.
 fn deeper_than(raw: &str, depth_max: usize) -> bool {
-    // Every level costs two bytes, so most messages need no look at all.
-    if raw.len() <= 2 * depth_max {
+    // Every level costs two bytes and a string has none, so most messages need no look at all.
+    if raw.len() <= 2 * depth_max || raw.starts_with('"') {
         return false;
     }
     let mut depth = 0;

@@ -1,9 +1,6 @@
 //! Which frame headers a client may send, by themselves: what fragments must follow each other is
 //! [`super::Decoder`]'s to know.
 
-use std::io::Cursor;
-
-use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
 use super::CONTROL_BYTES_MAX;
@@ -19,7 +16,7 @@ pub(super) struct Incoming {
     pub(super) payload_bytes: u64,
 }
 
-/// Reads the header at the start of `input`: `Ok(None)` while it is incomplete, `Err` with the rule
+/// Reads the header at the start of `input` (RFC 6455, section 5.2): `Ok(None)` while it is incomplete, `Err` with the rule
 /// it breaks. The rules are asked in a fixed order, from the first bytes on, so that a header that
 /// breaks several is always refused for the same.
 pub(super) fn read(input: &[u8]) -> Result<Option<Incoming>, &'static str> {
@@ -27,32 +24,30 @@ pub(super) fn read(input: &[u8]) -> Result<Option<Incoming>, &'static str> {
         return Ok(None);
     };
     first_two_bytes(first, second)?;
-    let mut cursor = Cursor::new(input);
-    let (header, payload_bytes) = match FrameHeader::parse(&mut cursor) {
-        Ok(Some(parsed)) => parsed,
-        Ok(None) => return Ok(None),
-        Err(_) => return Err("malformed frame header"),
+    let (length_bytes, payload_bytes, shortest) = match second & 0x7f {
+        126 => match input.get(2..4).map(<[u8; 2]>::try_from) {
+            Some(Ok(length)) => (2, u64::from(u16::from_be_bytes(length)), 126),
+            _ => return Ok(None),
+        },
+        127 => match input.get(2..10).map(<[u8; 8]>::try_from) {
+            Some(Ok(length)) => (8, u64::from_be_bytes(length), 1 << 16),
+            _ => return Ok(None),
+        },
+        length => (0, u64::from(length), 0),
+    };
+    let bytes = 2 + length_bytes + 4;
+    let Some(Ok(mask)) = input.get(bytes - 4..bytes).map(<[u8; 4]>::try_from) else {
+        return Ok(None);
     };
     if payload_bytes >> 63 != 0 {
         return Err("frame length has its top bit set");
     }
-    // Reading from a slice moves a cursor by no more than its length.
-    let bytes = cursor.position() as usize;
-    if bytes != header.len(payload_bytes) {
+    if payload_bytes < shortest {
         return Err("frame length is not written in the shortest form");
     }
-    let FrameHeader {
-        opcode,
-        is_final,
-        mask: Some(mask),
-        ..
-    } = header
-    else {
-        return Err("frame from a client is not masked");
-    };
     Ok(Some(Incoming {
-        opcode,
-        is_final,
+        opcode: OpCode::from(first & 0x0f),
+        is_final: first & 0x80 != 0,
         mask,
         bytes,
         payload_bytes,

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::{CONTROL_BYTES_MAX, Kind};
@@ -61,21 +60,28 @@ impl Header {
     }
 }
 
-/// The header for a payload of so many bytes; for a control frame at most [`CONTROL_BYTES_MAX`].
+/// The header (RFC 6455, section 5.2) for a payload of so many bytes; for a control frame at most [`CONTROL_BYTES_MAX`].
 pub fn header(opcode: Opcode, payload_bytes: usize) -> Header {
-    let header = FrameHeader {
-        opcode: opcode.into(),
-        ..FrameHeader::default()
-    };
     let mut bytes = [0; 10];
-    let mut room = &mut bytes[..];
-    // Ten bytes hold every unmasked header, and a slice has no other error to give.
-    let formatted = header.format(payload_bytes as u64, &mut room);
-    debug_assert!(formatted.is_ok());
-    Header {
-        len: header.len(payload_bytes as u64) as u8,
-        bytes,
-    }
+    // The last frame of its message, which it is alone.
+    bytes[0] = 0x80 | u8::from(OpCode::from(opcode));
+    let len = match payload_bytes {
+        0..126 => {
+            bytes[1] = payload_bytes as u8;
+            2
+        }
+        126..0x1_0000 => {
+            bytes[1] = 126;
+            bytes[2..4].copy_from_slice(&(payload_bytes as u16).to_be_bytes());
+            4
+        }
+        _ => {
+            bytes[1] = 127;
+            bytes[2..].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
+            10
+        }
+    };
+    Header { bytes, len }
 }
 
 /// A whole frame: a pong, an echo. A control frame's payload may have [`CONTROL_BYTES_MAX`] bytes.

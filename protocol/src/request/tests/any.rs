@@ -41,8 +41,60 @@ proptest! {
     }
 
     #[test]
+    fn the_quick_way_finds_what_the_thorough_way_finds(
+        object in json(),
+        near in r#"\{("(type|to|id|\\u0041|x)" ?: ?(-?[0-9.e]{1,4}|"[a\\u0-9"\x00-\x20\x7f\x80é]{0,9}"|true|fals|null|\[1, ?2\]|\{\})[, }]{0,2}){1,4}\}?"#,
+    ) {
+        for text in [&object, &near] {
+            if let Some(fields) = quick::find(text) {
+                prop_assert_eq!(fields::find_thoroughly(text), Ok(fields));
+            }
+        }
+    }
+
+    #[test]
     fn nothing_makes_it_panic(text in any::<String>(), object in json()) {
         let _ = parse(&text);
         let _ = parse(&object);
+    }
+}
+
+#[test]
+fn what_programs_write_goes_the_quick_way() {
+    for text in [
+        r#"{"type":"sendto","to":"bob","quiet":true,"content":"h\u00e9 \"x\" \/"}"#,
+        r#"{"type": "sendto", "to": "bob", "id": 17, "content": {"a": [1.5, null]}, "x": -0}"#,
+        r#"{"type":"sendgroup","to":"группа","content":["a","b"],"id":"1"}"#,
+    ] {
+        let found = quick::find(text).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(fields::find_thoroughly(text), Ok(found));
+    }
+}
+
+#[test]
+fn what_is_no_json_never_goes_the_quick_way() {
+    for text in [
+        "",
+        "{",
+        "{}x",
+        r#"{"type":"ping"} "#,
+        r#"{"type":"ping",}"#,
+        r#"{"type":"pi
+ng"}"#,
+        r#"{"type":"\x"}"#,
+        r#"{"type":"\u00g0"}"#,
+        r#"{"id":01}"#,
+        r#"{"id":-}"#,
+        r#"{"id":1.5}"#,
+        r#"{"a":tru}"#,
+        r#"{"a":truex}"#,
+        r#"{"a":[1,]}"#,
+        r#"{"a":{"b":}}"#,
+        r#"{"a" "b"}"#,
+        r#"{"\u0061":1}"#,
+        r#"["type"]"#,
+        r#"{"a":"b"#,
+    ] {
+        assert_eq!(quick::find(text), None, "{text}");
     }
 }
