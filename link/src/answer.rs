@@ -1,6 +1,6 @@
 //! What senders are told.
 
-use std::io::{self, Write};
+use std::io;
 
 use protocol::code::ErrorCode;
 use protocol::reply::{self, Status};
@@ -55,7 +55,7 @@ impl Link<'_> {
     }
 
     /// Sends a session something. Where there is no room even for that, the session is one that cannot be told anything.
-    pub fn say(&mut self, sender: &Sender, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+    pub fn say(&mut self, sender: &Sender, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
         let message = self.hands.compose(Urgency::Answer, write, text_envelope);
         let said = message.and_then(|message| {
             self.hands

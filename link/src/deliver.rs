@@ -59,7 +59,7 @@ impl Link<'_> {
         }
         let message = self.hands.compose(
             Urgency::Message,
-            |w: &mut dyn Write| w.write_all(body),
+            |w: &mut Vec<u8>| w.write_all(body),
             text_envelope,
         );
         let reached = message.and_then(|message| self.hands.deliver(message, to, Urgency::Message));

@@ -23,7 +23,7 @@ pub(crate) fn plain_len(bytes: &[u8]) -> usize {
 fn special(word: u64) -> u64 {
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (zero(word ^ ONES * 0x22) | zero(word ^ ONES * 0x5c) | control) & TOPS
+    (zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | control) & TOPS
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 
 use std::hint::black_box;
+use std::io::Write;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use shm_table::{
@@ -107,9 +108,7 @@ fn benches(c: &mut Criterion) {
                     .expect("room");
                 let mut stream = hands.stream(row).expect("own row");
                 hands
-                    .write_output(row, &mut stream, |pieces| {
-                        Ok(pieces.iter().map(|piece| piece.len()).sum())
-                    })
+                    .write_output(row, &mut stream, |bytes| Ok(bytes.len()))
                     .expect("written");
                 black_box(hands.next_ready())
             });
@@ -133,9 +132,7 @@ fn benches(c: &mut Criterion) {
                 while let Some(row) = hands.next_ready() {
                     let mut stream = hands.stream(row).expect("own row");
                     hands
-                        .write_output(row, &mut stream, |pieces| {
-                            Ok(pieces.iter().map(|piece| piece.len()).sum())
-                        })
+                        .write_output(row, &mut stream, |bytes| Ok(bytes.len()))
                         .expect("written");
                 }
             });

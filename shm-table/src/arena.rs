@@ -5,7 +5,6 @@
 //! and the body may end in a newline, so that WebSocket and TCP recipients are served from the same bytes.
 
 use std::cell::UnsafeCell;
-use std::io::IoSlice;
 
 use crate::pool::{Item, Pool, PoolHead};
 use crate::word::Word32;
@@ -88,13 +87,13 @@ impl<'t> Arena<'t> {
         unsafe { &*self.blocks[block as usize].0.get() }
     }
 
-    /// Fixes what the first block of a finished message says about it.
-    pub fn seal(&self, first: u32, len: usize, prefix: &[u8], newline: bool) {
+    /// Fixes what the first block of a finished message says about it: the lengths of its prefix and of its body, and whether a
+    /// newline stands behind.
+    pub fn seal(&self, first: u32, len: usize, prefix_len: usize, newline: bool) {
         let head = &self.heads[first as usize];
-        self.write(first, PREFIX_BYTES - prefix.len(), prefix);
         head.len.put(len as u32);
         head.shape
-            .put(prefix.len() as u32 | if newline { NEWLINE } else { 0 });
+            .put(prefix_len as u32 | if newline { NEWLINE } else { 0 });
     }
 
     /// Bytes that a recipient gets: prefix and body, or body and newline.
@@ -115,66 +114,44 @@ impl<'t> Arena<'t> {
         }
     }
 
-    /// Adds the message's bytes from `skip` on to `slices`, as long as there is room; returns how many bytes
-    /// were added and whether that was all of it.
-    pub fn slices(
+    /// The message's bytes from `skip` on if they lie in one block.
+    #[inline]
+    pub fn piece(&self, first: u32, websocket: bool, skip: usize) -> Option<&'t [u8]> {
+        let (start, end) = self.range(&self.heads[first as usize], websocket);
+        if end > BLOCK_BYTES {
+            return None;
+        }
+        self.bytes(first).get(start + skip..end)
+    }
+
+    /// Appends the message's bytes from `skip` on to `out`, as long as that has less than `bytes_max`; returns whether that was all
+    /// of it.
+    pub fn copy(
         &self,
         first: u32,
         websocket: bool,
         skip: usize,
-        slices: &mut Slices<'t>,
-    ) -> (usize, bool) {
-        let (start, end) = self.range(&self.heads[first as usize], websocket);
-        let (mut from, mut end) = (start + skip, end);
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (start, mut end) = self.range(&self.heads[first as usize], websocket);
+        let mut from = start + skip;
         let mut block = first;
-        let mut added = 0;
         loop {
             if from < BLOCK_BYTES.min(end) {
-                if !slices.add(&self.bytes(block)[from..end.min(BLOCK_BYTES)]) {
-                    return (added, false);
+                if out.len() >= bytes_max {
+                    return false;
                 }
-                added += end.min(BLOCK_BYTES) - from;
+                out.extend_from_slice(&self.bytes(block)[from..end.min(BLOCK_BYTES)]);
                 from = 0;
             } else {
                 from = from.saturating_sub(BLOCK_BYTES);
             }
             if end <= BLOCK_BYTES {
-                return (added, true);
+                return true;
             }
             end -= BLOCK_BYTES;
             block = self.heads[block as usize].next.peek() - 1;
         }
-    }
-}
-
-/// How many pieces one vectored write has at most. The kernel takes 1,024 (IOV_MAX, `writev(2)`); past 64 the
-/// gain is below what can be measured.
-pub(crate) const SLICES_MAX: usize = 64;
-
-/// The pieces of one vectored write.
-pub(crate) struct Slices<'t> {
-    pieces: [IoSlice<'t>; SLICES_MAX],
-    len: usize,
-}
-
-impl<'t> Slices<'t> {
-    pub fn new() -> Self {
-        Slices {
-            pieces: [IoSlice::new(&[]); SLICES_MAX],
-            len: 0,
-        }
-    }
-
-    fn add(&mut self, bytes: &'t [u8]) -> bool {
-        if self.len == SLICES_MAX {
-            return false;
-        }
-        self.pieces[self.len] = IoSlice::new(bytes);
-        self.len += 1;
-        true
-    }
-
-    pub fn pieces(&self) -> &[IoSlice<'t>] {
-        &self.pieces[..self.len]
     }
 }

@@ -73,8 +73,11 @@ pub struct Hands<'t> {
     congested: Option<Congestion>,
     /// Scratch of `deliver`.
     targets: Vec<(u32, Slot)>,
-    /// Scratch of `write_output`.
+    /// Scratch of `compose`.
+    composed: Vec<u8>,
+    /// Scratch of `write_output`: entries, and the bytes of several messages.
     written: Vec<u32>,
+    gathered: Vec<u8>,
     walk: Walk,
     /// The link's mailbox, in the link's hands.
     mail: mail::Open,
@@ -104,7 +107,9 @@ impl Table {
             cut: false,
             congested: None,
             targets: Vec::new(),
+            composed: Vec::new(),
             written: Vec::new(),
+            gathered: Vec::new(),
             walk: Walk::default(),
             mail: mail::Open::default(),
             touched: 0,
@@ -121,9 +126,15 @@ impl<'t> Hands<'t> {
 
     /// Says that this process is alive. Once per turn, and at least every 250 ms.
     pub fn heartbeat(&self) {
+        self.heartbeat_at(self.view.now_ms());
+    }
+
+    /// The same, where the time (of the table's clock) is known.
+    #[inline]
+    pub fn heartbeat_at(&self, now_ms: u64) {
         self.view.controls[usize::from(self.me.slot)]
             .heartbeat
-            .put(self.view.now_ms());
+            .put(now_ms);
     }
 
     /// Says that this process is at work.
@@ -174,6 +185,7 @@ impl<'t> Hands<'t> {
     }
 
     /// The row's word, if the handle is good and the row is this process's.
+    #[inline]
     fn mine(&self, handle: RowHandle) -> Option<(&'t Row, RowWord)> {
         let row = self.view.row(handle)?;
         let word = row.check(handle)?;
@@ -194,6 +206,23 @@ impl<'t> Hands<'t> {
         mine.then_some(RowHandle {
             row,
             generation: word.generation,
+        })
+    }
+
+    /// What is to be known of an own connection before it is worked on: its handle, its transport, its state, and where its byte
+    /// streams stand.
+    #[inline]
+    pub fn open(&self, row: u32) -> Option<(RowHandle, Transport, State, Stream)> {
+        let contents = self.view.rows.get(row as usize)?;
+        let word = contents.state();
+        let mine = word.owner == self.me && !matches!(word.state, State::Free | State::Done);
+        mine.then(|| {
+            let handle = RowHandle {
+                row,
+                generation: word.generation,
+            };
+            let stream = contents.stream.read_own();
+            (handle, contents.transport(), word.state, stream)
         })
     }
 
@@ -352,6 +381,7 @@ impl<'t> Hands<'t> {
         self.identity(handle, |row| row.device_model.read())
     }
 
+    #[inline]
     fn identity(&self, handle: RowHandle, read: impl FnOnce(&Row) -> Name) -> Option<Name> {
         let row = self.view.row(handle)?;
         row.check(handle)

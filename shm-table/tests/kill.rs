@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 
+use std::io::Write;
+
 mod common;
 
 use std::cell::RefCell;
@@ -255,11 +257,8 @@ impl Wire {
         at_most: usize,
     ) {
         hands
-            .write_output(row, stream, |pieces| {
-                let all: Vec<u8> = pieces
-                    .iter()
-                    .flat_map(|piece| piece.iter().copied())
-                    .collect();
+            .write_output(row, stream, |bytes| {
+                let all = bytes.to_vec();
                 let some = &all[..all.len().min(at_most)];
                 self.0.borrow_mut().extend_from_slice(some);
                 kill_point::called();

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 
+use std::io::Write;
+
 mod common;
 
 use common::{connect, login, obey, read_all, send, small, used, worker};

@@ -2,6 +2,8 @@
 //!
 //! Whatever is not an upgrade is answered once and the connection ends.
 
+use std::io::Write;
+
 use protocol::http::{self, Endpoint, Head, Page, Rules, What};
 use protocol::ws::{self, Opcode};
 use shm_table::State;
@@ -114,7 +116,7 @@ impl Work<'_> {
     pub fn respond(
         &mut self,
         connection: &mut Connection,
-        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+        write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
     ) {
         if self.send_raw(connection, write) {
             self.hang_up_after_output(connection);

@@ -31,7 +31,6 @@ mod reading;
 mod run;
 mod seats;
 mod socket;
-mod wake;
 mod websocket;
 mod work;
 

@@ -37,7 +37,7 @@ impl Work<'_> {
     /// Encodes a text message for any number of recipients. [`Full`] is for the caller to tell.
     pub fn encode(
         &mut self,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Result<Message, Full> {
         self.hands.compose(Urgency::Message, write, text_envelope)
     }
@@ -56,7 +56,7 @@ impl Work<'_> {
     pub fn answer(
         &mut self,
         connection: &mut Connection,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) {
         let message = self.hands.compose(Urgency::Answer, write, text_envelope);
         self.queue(connection, message);
@@ -118,7 +118,7 @@ impl Work<'_> {
     pub fn send_raw(
         &mut self,
         connection: &mut Connection,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> bool {
         if self.hands.has_output(connection.handle, &connection.stream) {
             return true;
@@ -159,7 +159,7 @@ impl Work<'_> {
             };
             if let (Ok(()), Some(socket)) = (written, self.seats.socket(connection.handle.row)) {
                 // Whether it arrives does not change what follows.
-                let _ = crate::socket::write(socket, &[io::IoSlice::new(&word)]);
+                let _ = crate::socket::write(socket, &word);
             }
         }
         self.finish(connection);
@@ -195,7 +195,7 @@ impl Work<'_> {
             let Some(socket) = self.seats.socket(row) else {
                 return;
             };
-            let write = |parts: &[io::IoSlice<'_>]| crate::socket::write(socket, parts);
+            let write = |bytes: &[u8]| crate::socket::write(socket, bytes);
             let result = self
                 .hands
                 .write_output(connection.handle, &mut connection.stream, write);

@@ -3,6 +3,7 @@
 //! Only who connects from `server.proxies` is believed. That is asked of the kernel and not of the row, where the client's address may
 //! stand already: so a successor that reads the same bytes again comes to the same verdict.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use protocol::code::{CloseCode, ErrorCode};

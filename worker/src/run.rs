@@ -1,25 +1,31 @@
 //! The turns of a worker: read what is ready, handle it, write what came of it, ring, sleep.
+//!
+//! A turn has one system call of its own, which waits where there is nothing to do and only looks where there is.
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use role::{Channel, Start, ToMaster};
 use shm_table::{Counter, HandsSettings, ProcessId, ReadWindow, Table};
-use tokio::runtime::Builder;
 use tracing::info;
 
 use crate::error::Error;
-use crate::poller::{Event, Poller};
+use crate::poller::Poller;
 use crate::reading::{HEADROOM, READ_BYTES_MAX};
 use crate::seats::Hint;
-use crate::wake::{Wake, Woken};
 use crate::work::Work;
 
 /// Input handled before output is written, within one turn. A recipient who keeps up must not pass
 /// its outbox limit only because we read from many senders before we write.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest sleep, in milliseconds: the heartbeat in the table must move at least this often.
+const TICK_MS: u16 = 250;
+
+/// How long a sender waits, in milliseconds, who fills outboxes faster than they are written.
+const NAP_MS: u16 = 1;
 
 /// What a window must hold at least: what is kept of a paused connection, and more.
 const WINDOW_BYTES_MIN: usize = 2 * (HEADROOM + READ_BYTES_MAX);
@@ -31,15 +37,10 @@ const WINDOW_BYTES_MIN: usize = 2 * (HEADROOM + READ_BYTES_MAX);
 /// See [`Error`]; the process should end, and the master recovers what it held.
 pub fn run(start: Start) -> Result<(), Error> {
     let table = Table::attach(&start.segment)?;
-    let runtime = Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(Error::system("start the runtime"))?;
-    runtime.block_on(serve(&table, start))
+    serve(&table, start)
 }
 
-async fn serve(table: &Table, start: Start) -> Result<(), Error> {
+fn serve(table: &Table, start: Start) -> Result<(), Error> {
     let Start {
         channel,
         slot,
@@ -53,13 +54,13 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
         .read_window(me)
         .filter(|window| window.len() >= WINDOW_BYTES_MIN)
         .ok_or(Error::Window { slot })?;
-    let poller = Rc::new(Poller::new().map_err(Error::system("create an epoll instance"))?);
+    let poller = Poller::new().map_err(Error::system("create an epoll instance"))?;
     let doorbell = doorbells
         .get(usize::from(slot))
         .ok_or_else(|| io::Error::other("the master sent none"))
-        .and_then(OwnedFd::try_clone)
         .map_err(Error::system("use the doorbell"))?;
-    let mut wake = Wake::new(Rc::clone(&poller), Rc::clone(&channel), doorbell)
+    poller
+        .watch(channel.as_fd(), doorbell.as_fd())
         .map_err(Error::system("watch the worker's descriptors"))?;
 
     // All that can be prepared is; a predecessor may still be at work in this slot.
@@ -87,33 +88,21 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
     work.hands.ready();
     info!("at work");
 
-    let mut events = Vec::new();
-    let mut more = false;
-    let mut woken = Woken {
-        channel: true,
-        ..Woken::default()
-    };
+    let mut master_speaks = true;
+    let mut next_tick_ms = 0;
     loop {
         work.begin_turn();
-        if woken.channel || paused.replace(false) {
+        if master_speaks || paused.replace(false) {
             work.hear(&channel, &mut window)?;
         }
         if work.leaving {
             return work.leave(&channel);
         }
         work.look_at_window();
-        if (woken.sockets || more) && work.window_in_use {
-            // Whoever was interrupted comes with the next message of the master.
-            more = true;
-        } else if woken.sockets || more {
-            events.clear();
-            more = work
-                .poller
-                .take(&mut events)
-                .map_err(Error::system("use epoll"))?;
-        }
-        work.turn(&mut window, &mut events);
-        if woken.tick {
+        work.turn(&mut window);
+        let now_ms = work.clock.table_ms;
+        if now_ms >= next_tick_ms {
+            next_tick_ms = now_ms + u64::from(TICK_MS);
             work.enforce_deadlines();
         }
         ring(&mut work, &doorbells);
@@ -122,18 +111,23 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
             info!("drained");
             return Ok(());
         }
-        let reads = (more || !work.again.is_empty()) && !work.window_in_use;
-        let busy = reads || paused.get();
-        let idle = !busy && work.hands.about_to_sleep();
-        let next = if idle && !work.congested.is_empty() {
-            wake.nap().await
-        } else if idle {
-            wake.sleep().await
-        } else {
-            wake.glance().await
+        let reads = !work.again.is_empty() && !work.window_in_use;
+        let idle = !reads && !paused.get() && work.hands.about_to_sleep();
+        let most_ms = match idle {
+            false => 0,
+            true if !work.congested.is_empty() => NAP_MS,
+            // Not more than a tick.
+            true => (next_tick_ms - now_ms) as u16,
         };
+        let woken = work
+            .poller
+            .wait(most_ms, &mut work.events)
+            .map_err(Error::system("use epoll"))?;
         work.hands.awake();
-        woken = next.map_err(Error::system("sleep"))?;
+        if woken.doorbell {
+            role::silence(doorbell);
+        }
+        master_speaks = woken.channel;
     }
 }
 
@@ -152,7 +146,7 @@ fn ring(work: &mut Work<'_>, doorbells: &[OwnedFd]) {
 impl Work<'_> {
     fn begin_turn(&mut self) {
         self.clock = crate::clock::Clock::now(self.table.now_ms());
-        self.hands.heartbeat();
+        self.hands.heartbeat_at(self.clock.table_ms);
         self.hands.count(Counter::Turns, 1);
     }
 
@@ -174,8 +168,9 @@ impl Work<'_> {
     }
 
     /// Reads every socket that is ready, then writes every row that is.
-    pub fn turn(&mut self, window: &mut ReadWindow<'_>, events: &mut Vec<Event>) {
+    pub fn turn(&mut self, window: &mut ReadWindow<'_>) {
         if self.window_in_use {
+            // Whoever was interrupted comes with the next message of the master; what happened meanwhile waits.
             return self.serve_ready();
         }
         self.relieve();
@@ -184,6 +179,7 @@ impl Work<'_> {
             self.seats.set(row, Hint::Again, false);
             input.read(self, row);
         }
+        let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.seats.set(event.row, Hint::HungUp, event.hung_up);
             if event.urgent {
@@ -201,6 +197,7 @@ impl Work<'_> {
                 self.writable(event.row);
             }
         }
+        self.events = events;
         self.serve_ready();
     }
 }

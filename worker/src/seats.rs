@@ -126,6 +126,8 @@ impl Work<'_> {
             self.give_up(handle);
             return;
         };
+        // What happened to the row's last connection is not this one's.
+        self.events.retain(|event| event.row != seat.row);
         let watched = self.poller.add(&socket, seat.row);
         self.seats.put(seat.row, socket);
         let Some(mut connection) = self.connection(seat.row) else {

@@ -3,11 +3,11 @@
 //! `MSG_DONTWAIT` says so with each call: whether the descriptor itself is non-blocking is shared
 //! with the master's duplicate and not ours to decide.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, getpeername, recv, sendmsg, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, getpeername, recv, send, shutdown};
 use shm_table::kill_point;
 
 /// Reads what there is, up to the length of `into`; 0 is the end of the stream.
@@ -17,10 +17,10 @@ pub(crate) fn read(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
     Ok(bytes)
 }
 
-/// Writes the parts in order, as many bytes as the kernel takes.
-pub(crate) fn write(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+/// Writes as many of the bytes as the kernel takes.
+pub(crate) fn write(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let bytes = sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?;
+    let bytes = send(socket.as_raw_fd(), bytes, flags)?;
     kill_point::called();
     Ok(bytes)
 }

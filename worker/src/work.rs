@@ -3,7 +3,6 @@
 //! Every other file adds methods for its own subject.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use config::Config;
 use role::Seat;
@@ -11,7 +10,7 @@ use shm_table::{Congestion, Hands, RowHandle, Table};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
-use crate::poller::Poller;
+use crate::poller::{Event, Poller};
 use crate::seats::Seats;
 
 /// All that is at hand. Of the fields, only `hands` reaches the sessions; the rest is private to
@@ -21,7 +20,9 @@ pub(crate) struct Work<'t> {
     pub hands: Hands<'t>,
     pub settings: Config,
     pub seats: Seats,
-    pub poller: Rc<Poller>,
+    pub poller: Poller,
+    /// What happened to sockets and was not looked at yet.
+    pub events: Vec<Event>,
     pub clock: Clock,
     /// Connections given back and not yet reported to the master.
     pub finished: Vec<Seat>,
@@ -56,7 +57,7 @@ pub(crate) struct Spare {
 pub(crate) const SPARE_BYTES_MAX: usize = 1 << 20;
 
 impl<'t> Work<'t> {
-    pub fn new(table: &'t Table, hands: Hands<'t>, settings: Config, poller: Rc<Poller>) -> Self {
+    pub fn new(table: &'t Table, hands: Hands<'t>, settings: Config, poller: Poller) -> Self {
         Work {
             table,
             window_in_use: hands.interrupted().is_some(),
@@ -64,6 +65,7 @@ impl<'t> Work<'t> {
             settings,
             seats: Seats::default(),
             poller,
+            events: Vec::new(),
             clock: Clock::now(table.now_ms()),
             finished: Vec::new(),
             clients: Vec::new(),
@@ -78,12 +80,12 @@ impl<'t> Work<'t> {
     /// Loads the connection in a row; `None` if the row is not ours (any more).
     pub fn connection(&self, row: u32) -> Option<Connection> {
         self.seats.socket(row)?;
-        let handle = self.hands.own_handle(row)?;
+        let (handle, transport, state, stream) = self.hands.open(row)?;
         Some(Connection {
             handle,
-            transport: self.hands.transport(handle)?,
-            state: self.hands.state(handle)?,
-            stream: self.hands.stream(handle)?,
+            transport,
+            state,
+            stream,
             gone: false,
             alive: false,
             redo: false,

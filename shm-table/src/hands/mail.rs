@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::{Hands, Message};
-use crate::arena::Slices;
 use crate::control::ProcessState;
 use crate::handle::LINK;
 use crate::mailbox::{LETTER_BYTES, NO_ROW, letter_bytes};
@@ -162,18 +161,7 @@ impl Hands<'_> {
         else {
             return;
         };
-        let mut read = 0;
-        loop {
-            let mut slices = Slices::new();
-            let (bytes, whole) = self.view.arena.slices(first, false, read, &mut slices);
-            for piece in slices.pieces() {
-                into.extend_from_slice(piece);
-            }
-            read += bytes;
-            if whole {
-                return;
-            }
-        }
+        self.view.arena.copy(first, false, 0, usize::MAX, into);
     }
 
     /// A letter is done with: its outcome is known and was told. In any order, each once.

@@ -1,14 +1,17 @@
-//! Writing a row's outbox to its socket, straight from the arena, one vectored write at a time.
+//! Writing a row's outbox to its socket: one message that lies in one block from where it lies, several gathered. (A vectored write
+//! would spare the copy, but the kernel takes longer over a piece than it takes to copy one of a message's usual size.)
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use super::Hands;
-use crate::arena::{SLICES_MAX, Slices};
 use crate::control::Counter;
 use crate::handle::RowHandle;
 use crate::outbox::{self, CLOSED};
 use crate::row::{Row, Transport};
 use crate::two_copies::{ORDERED_WORD, Stream};
+
+/// Most bytes gathered for one write, not counting the last block's; as much as one read takes.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// What is left in an outbox after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub enum Output {
     Blocked,
 }
 
-impl<'t> Hands<'t> {
+impl Hands<'_> {
     /// Bytes in a row's outbox that are not written yet; 0: stale.
     pub fn outbox_bytes(&self, handle: RowHandle) -> u64 {
         let row = self.view.row(handle);
@@ -38,13 +41,13 @@ impl<'t> Hands<'t> {
             })
     }
 
-    /// Offers the oldest output of an own row to `write` (at most 64 pieces), drops what was written, and
+    /// Offers the oldest output of an own row to `write` (some 64 KiB at most), drops what was written, and
     /// commits `stream`. An error of `write` is passed on and changes nothing.
     pub fn write_output(
         &mut self,
         handle: RowHandle,
         stream: &mut Stream,
-        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<Output> {
         let Some((row, _)) = self.mine(handle) else {
             return Ok(Output::Drained);
@@ -61,9 +64,19 @@ impl<'t> Hands<'t> {
             row.stream.write_word(stream, ORDERED_WORD);
         }
         let websocket = row.transport() == Transport::WebSocket;
-        let mut slices = Slices::new();
-        let offered = self.offer(stream, websocket, &mut slices);
-        let written = write(slices.pieces())?;
+        let (offered, written) = match self.only_piece(stream, websocket) {
+            Some(piece) => (piece.len(), write(piece)),
+            None => {
+                let mut gathered = std::mem::take(&mut self.gathered);
+                gathered.clear();
+                self.gather(stream, websocket, &mut gathered);
+                let written = write(&gathered);
+                let offered = gathered.len();
+                self.gathered = gathered;
+                (offered, written)
+            }
+        };
+        let written = written?;
         let left = self.drop_written(row, handle, stream, websocket, written);
         self.count(Counter::BytesOut, written as u64);
         Ok(match (left, written < offered) {
@@ -106,25 +119,31 @@ impl<'t> Hands<'t> {
         true
     }
 
-    fn offer(&self, stream: &Stream, websocket: bool, slices: &mut Slices<'t>) -> usize {
-        let mut offered = 0;
-        let mut skip = stream.out_offset as usize;
-        let mut at = stream.out_first;
-        while at != 0 && slices.pieces().len() < SLICES_MAX {
-            let node = &self.view.nodes[(at - 1) as usize];
-            let message = node.message.peek();
-            let (bytes, whole) = match message.checked_sub(1) {
-                Some(first) => self.view.arena.slices(first, websocket, skip, slices),
-                None => (0, true),
-            };
-            offered += bytes;
-            skip = 0;
-            if !whole || at == stream.out_taken {
-                break;
-            }
-            at = node.newer.peek();
+    /// What is to be written, if it is one message in one block.
+    #[inline]
+    fn only_piece(&self, stream: &Stream, websocket: bool) -> Option<&[u8]> {
+        if stream.out_first != stream.out_taken {
+            return None;
         }
-        offered
+        let node = &self.view.nodes[(stream.out_first - 1) as usize];
+        let first = node.message.peek().checked_sub(1)?;
+        let skip = stream.out_offset as usize;
+        self.view.arena.piece(first, websocket, skip)
+    }
+
+    fn gather(&self, stream: &Stream, websocket: bool, gathered: &mut Vec<u8>) {
+        let mut skip = stream.out_offset as usize;
+        for node in outbox::ordered(self.view.nodes, stream) {
+            let message = self.view.nodes[node as usize].message.peek();
+            if let Some(first) = message.checked_sub(1) {
+                let arena = &self.view.arena;
+                let whole = arena.copy(first, websocket, skip, GATHERED_BYTES_MAX, gathered);
+                if !whole || gathered.len() >= GATHERED_BYTES_MAX {
+                    return;
+                }
+            }
+            skip = 0;
+        }
     }
 
     /// Moves the stream past `written` bytes, commits it, and gives the written entries back. True: more is

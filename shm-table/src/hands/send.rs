@@ -1,6 +1,6 @@
 //! Outgoing messages: encoded once into the arena, put into any number of outboxes, freed by the last reader.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::{Full, Hands};
 use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
@@ -50,6 +50,9 @@ pub struct Congestion {
 /// that its worker had no turn yet, and whoever fills it is slowed ([`Hands::take_congestion`]).
 const UNWRITTEN_FACTOR: u64 = 4;
 
+/// A buffer that grew past this for one large message is not kept.
+const COMPOSED_BYTES_KEPT: usize = 1 << 20;
+
 /// The part of a pool (one 32nd) that only answers may use.
 const RESERVE_PART: u32 = 32;
 
@@ -68,44 +71,62 @@ impl Hands<'_> {
         }
     }
 
-    /// Encodes a message: `write` writes its body, `finish` is told the body's length.
+    /// Encodes a message: `write` appends its body to what it is given, `finish` is told the body's length.
     pub fn compose(
         &mut self,
         urgency: Urgency,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
         finish: impl FnOnce(usize) -> Envelope,
     ) -> Result<Message, Full> {
-        let (reserve, _) = self.reserve(urgency);
-        if !self
-            .blocks
-            .fill(self.view.arena.pool(), self.me, 1, reserve)
-        {
-            return Err(Full);
-        }
-        let first = self.blocks.pop().ok_or(Full)?;
-        self.view.arena.heads[first as usize].next.put(0);
-        let mut writer = BodyWriter {
-            hands: self,
-            reserve,
-            first,
-            last: first,
-            at: PREFIX_BYTES,
-            len: 0,
+        // Put together here first: to write into a block once is cheaper than to ask at each word whether it has room.
+        let mut whole = std::mem::take(&mut self.composed);
+        whole.clear();
+        whole.extend_from_slice(&[0; PREFIX_BYTES]);
+        let composed = match write(&mut whole) {
+            Ok(()) => self.store(urgency, &mut whole, finish),
+            Err(_) => Err(Full),
         };
-        let written = write(&mut writer);
-        // Room for the newline belongs to the message whoever receives it.
-        let written = written.and_then(|()| writer.put_newline());
-        let len = writer.len;
-        self.publish_in_hand();
-        if written.is_err() {
-            self.free_chain(first);
-            return Err(Full);
+        if whole.capacity() <= COMPOSED_BYTES_KEPT {
+            self.composed = whole;
         }
+        composed
+    }
+
+    /// Puts a message into blocks: room for a prefix, and the body.
+    fn store(
+        &mut self,
+        urgency: Urgency,
+        whole: &mut Vec<u8>,
+        finish: impl FnOnce(usize) -> Envelope,
+    ) -> Result<Message, Full> {
+        let len = whole.len().saturating_sub(PREFIX_BYTES);
         let envelope = finish(len);
         let prefix_len = usize::from(envelope.prefix_len).min(PREFIX_BYTES);
-        self.view
-            .arena
-            .seal(first, len, &envelope.prefix[..prefix_len], envelope.newline);
+        if let Some(room) = whole.get_mut(PREFIX_BYTES - prefix_len..PREFIX_BYTES) {
+            room.copy_from_slice(&envelope.prefix[..prefix_len]);
+        }
+        // Room for the newline belongs to the message whoever receives it.
+        whole.push(b'\n');
+        let (reserve, _) = self.reserve(urgency);
+        let blocks = whole.len().div_ceil(BLOCK_BYTES);
+        let arena = self.view.arena;
+        if !self.blocks.fill(arena.pool(), self.me, blocks, reserve) {
+            return Err(Full);
+        }
+        let (mut first, mut last) = (None, None);
+        for part in whole.chunks(BLOCK_BYTES) {
+            let block = self.blocks.pop().ok_or(Full)?;
+            arena.heads[block as usize].next.put(0);
+            arena.write(block, 0, part);
+            match last {
+                None => first = Some(block),
+                Some(last) => arena.heads[last as usize].next.put(block + 1),
+            }
+            last = Some(block);
+        }
+        let first = first.ok_or(Full)?;
+        self.publish_in_hand();
+        arena.seal(first, len, prefix_len, envelope.newline);
         let bytes_max = (len + prefix_len.max(usize::from(envelope.newline))) as u32;
         Ok(Message { first, bytes_max })
     }
@@ -293,63 +314,5 @@ impl Hands<'_> {
             block = next;
         }
         self.publish_in_hand();
-    }
-}
-
-/// Writes a message's body into blocks, taking more as it grows.
-struct BodyWriter<'h, 't> {
-    hands: &'h mut Hands<'t>,
-    reserve: u32,
-    first: u32,
-    last: u32,
-    at: usize,
-    len: usize,
-}
-
-impl BodyWriter<'_, '_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            if self.at == BLOCK_BYTES {
-                let hands = &mut *self.hands;
-                if !hands
-                    .blocks
-                    .fill(hands.view.arena.pool(), hands.me, 1, self.reserve)
-                {
-                    return Err(Full);
-                }
-                let block = hands.blocks.pop().ok_or(Full)?;
-                hands.view.arena.heads[block as usize].next.put(0);
-                hands.view.arena.heads[self.last as usize]
-                    .next
-                    .put(block + 1);
-                self.last = block;
-                self.at = 0;
-            }
-            let (now, later) = rest.split_at(rest.len().min(BLOCK_BYTES - self.at));
-            self.hands.view.arena.write(self.last, self.at, now);
-            self.at += now.len();
-            rest = later;
-        }
-        Ok(())
-    }
-
-    fn put_newline(&mut self) -> io::Result<()> {
-        debug_assert!(self.first == self.last || self.len > 0);
-        self.put(b"\n")
-            .map_err(|_| io::ErrorKind::StorageFull.into())
-    }
-}
-
-impl Write for BodyWriter<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put(bytes)
-            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
-        self.len += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -286,6 +286,26 @@ impl<'t> Hands<'t> {
         }
     }
 
+    /// Appends the handles of the other sessions of an own row's user to `out`, each once.
+    pub fn other_sessions(&self, handle: RowHandle, out: &mut Vec<RowHandle>) {
+        let Some((row, _)) = self.mine(handle) else {
+            return;
+        };
+        // The entry lives as long as this session is in it.
+        let user = Link(row.user.peek());
+        let count = user
+            .target()
+            .map_or(0, |(index, _)| self.view.users[index].count.peek());
+        // Counted before a session can be found and until after it no longer is, so one is this one.
+        if count > 1 {
+            let start = out.len();
+            self.users().sessions(user, out);
+            if let Some(own) = out.iter().skip(start).position(|other| *other == handle) {
+                out.swap_remove(start + own);
+            }
+        }
+    }
+
     /// Appends the handles of all logged-in sessions to `out`.
     pub fn everyone(&self, out: &mut Vec<RowHandle>) {
         let rows = self.view.rows.iter().enumerate();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+use std::io::Write;
+
 use shm_table::{
     Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, Orders, ProcessId,
     Role, RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
@@ -85,13 +87,10 @@ pub fn read_all(hands: &mut Hands<'_>, handle: RowHandle, at_most: usize) -> Vec
     let mut stream = hands.stream(handle).unwrap();
     while hands.has_output(handle, &stream) {
         hands
-            .write_output(handle, &mut stream, |pieces| {
-                let start = read.len();
-                for piece in pieces {
-                    let room = at_most - (read.len() - start);
-                    read.extend_from_slice(&piece[..piece.len().min(room)]);
-                }
-                Ok(read.len() - start)
+            .write_output(handle, &mut stream, |bytes| {
+                let taken = bytes.len().min(at_most);
+                read.extend_from_slice(&bytes[..taken]);
+                Ok(taken)
             })
             .unwrap();
     }

@@ -1,6 +1,6 @@
 //! Beyond this host: what may concern others is handed over to the link, which stands on nobody's way here.
 
-use std::io::{self, Write};
+use std::io;
 
 use protocol::letter::{Kind, Letter};
 use protocol::reply::Status;
@@ -59,7 +59,7 @@ impl Work<'_> {
         connection: &Connection,
         outbound: &Outbound<'_>,
         here: Status,
-        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Fate {
         let reached = here == Status::Delivered;
         let letter = Letter {
@@ -92,9 +92,9 @@ impl Work<'_> {
     pub(super) fn post(
         &mut self,
         letter: &Letter<'_>,
-        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Result<(), NotTaken> {
-        let write = |w: &mut dyn Write| {
+        let write = |w: &mut Vec<u8>| {
             letter.write_head(w)?;
             body(w)
         };

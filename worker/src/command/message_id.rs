@@ -1,6 +1,5 @@
 //! The id of a message: the sender's session and the ordinal of the message in it.
 
-use std::fmt::Write;
 use std::ops::Deref;
 
 use crate::connection::Connection;
@@ -25,19 +24,19 @@ impl MessageId {
 
     fn new(session: &str, ordinal: u32) -> Self {
         let mut id = MessageId::default();
-        // Fails only if the text is longer than an id can be.
-        let _ = write!(id, "{session}.{ordinal}");
+        id.append(session);
+        id.append(".");
+        id.append(itoa::Buffer::new().format(ordinal));
         id
     }
-}
 
-impl Write for MessageId {
-    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+    fn append(&mut self, part: &str) {
         let end = self.len + part.len();
-        let room = self.text.get_mut(self.len..end).ok_or(std::fmt::Error)?;
-        room.copy_from_slice(part.as_bytes());
-        self.len = end;
-        Ok(())
+        // There is room, as a session's id and the longest number together are shorter.
+        if let Some(room) = self.text.get_mut(self.len..end) {
+            room.copy_from_slice(part.as_bytes());
+            self.len = end;
+        }
     }
 }
 

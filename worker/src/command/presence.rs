@@ -3,7 +3,7 @@
 //! In a cluster the link answers, who can ask the other hosts. Where that cannot be, what is known here is told, and that it is not all.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io;
 
 use protocol::code::ErrorCode;
 use protocol::letter::{Kind, Letter};
@@ -23,7 +23,7 @@ pub(super) fn users(
     names: &[Cow<'_, str>],
     id: Option<&str>,
 ) {
-    let ask = |w: &mut dyn Write| serde_json::to_writer(w, names).map_err(io::Error::from);
+    let ask = |w: &mut Vec<u8>| serde_json::to_writer(w, names).map_err(io::Error::from);
     if work.ask_others(connection, Kind::WhoUsers, "", id, ask) {
         return;
     }
@@ -145,7 +145,7 @@ impl Work<'_> {
         kind: Kind,
         group: &str,
         id: Option<&str>,
-        names: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        names: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> bool {
         if !self.settings.cluster.enabled {
             return false;

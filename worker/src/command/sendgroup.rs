@@ -13,6 +13,9 @@ pub(super) fn sendgroup(
     send: &Send<'_>,
     id: Option<&str>,
 ) {
+    let Some(from) = work.hands.user_name(connection.handle) else {
+        return;
+    };
     let mut recipients = work.lend_handles();
     let exists = work.hands.members_of(&send.to, &mut recipients);
     let members = recipients.len();
@@ -33,6 +36,7 @@ pub(super) fn sendgroup(
     let elsewhere = work.group_may_be_elsewhere(&send.to, others > 0);
     work.pass_on(
         connection,
+        &from,
         To::Group(&send.to),
         send,
         id,

@@ -24,8 +24,8 @@ pub(super) fn sendto(
     work.hands.sessions_of(&send.to, &mut recipients);
     let addressed = recipients.len();
     if *from != *send.to {
-        work.hands.sessions_of(&from, &mut recipients);
-        recipients.retain(|handle| *handle != connection.handle);
+        work.hands
+            .other_sessions(connection.handle, &mut recipients);
     }
     let gets_it_back = id.is_none() && !send.quiet;
     if gets_it_back && !recipients.contains(&connection.handle) {
@@ -36,6 +36,7 @@ pub(super) fn sendto(
         || *from != *send.to && work.may_be_elsewhere(&from, here);
     work.pass_on(
         connection,
+        &from,
         To::User(&send.to),
         send,
         id,
@@ -46,12 +47,13 @@ pub(super) fn sendto(
 }
 
 impl Work<'_> {
-    /// Sends a message of the connection's user to `recipients`, a list that was lent, of whom the first
+    /// Sends a message of the connection's user, `from`, to `recipients`, a list that was lent, of whom the first
     /// `addressed` are those it is for, and to other hosts if it may concern them, and tells the sender what became of it.
     #[allow(clippy::too_many_arguments)] // two callers, each with its own view of who is concerned
     pub(super) fn pass_on(
         &mut self,
         connection: &mut Connection,
+        from: &str,
         to: To<'_>,
         send: &Send<'_>,
         id: Option<&str>,
@@ -59,13 +61,10 @@ impl Work<'_> {
         addressed: usize,
         elsewhere: bool,
     ) {
-        let Some(from) = self.hands.user_name(connection.handle) else {
-            return;
-        };
         let message_id = MessageId::of(self, connection);
         let parts = MessageParts {
             id: &message_id,
-            from: &from,
+            from,
             to,
             content: send.content,
             time_ms: self.clock.unix_ms,
@@ -83,7 +82,7 @@ impl Work<'_> {
                 let outbound = Outbound {
                     kind,
                     to: name,
-                    from: &from,
+                    from,
                     message_id: &message_id,
                     id,
                     quiet: send.quiet,

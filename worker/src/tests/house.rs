@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 
 use config::Config;
 use role::Seat;
@@ -229,29 +228,27 @@ impl<'t> House<'t> {
 
     /// Turns one worker once; the other has no time.
     pub fn turn(&mut self, worker: usize) {
-        let mut events = Vec::new();
         let work = &mut self.works[worker];
         work.hands.count(Counter::Turns, 1);
-        work.poller.take(&mut events).unwrap();
-        work.turn(&mut self.window, &mut events);
+        work.poller.wait(0, &mut work.events).unwrap();
+        work.turn(&mut self.window);
     }
 
     /// Turns both workers until nothing happens any more.
     pub fn settle(&mut self) {
-        let mut events = Vec::new();
         let mut quiet = 0;
         while quiet < 2 {
             quiet += 1;
             for work in &mut self.works {
                 work.clock = crate::clock::Clock::now(self.table.now_ms());
                 work.hands.count(Counter::Turns, 1);
-                work.poller.take(&mut events).unwrap();
+                work.poller.wait(0, &mut work.events).unwrap();
                 let waits = !work.again.is_empty() || !work.congested.is_empty();
-                if !events.is_empty() || waits || !work.hands.about_to_sleep() {
+                if !work.events.is_empty() || waits || !work.hands.about_to_sleep() {
                     quiet = 0;
                 }
                 work.hands.awake();
-                work.turn(&mut self.window, &mut events);
+                work.turn(&mut self.window);
             }
             for worker in 0..WORKERS {
                 self.reap(worker);
@@ -293,12 +290,7 @@ fn work<'t>(table: &'t Table, me: ProcessId, settings: &Config) -> Work<'t> {
     };
     let hands = table.hands(me, limits, Box::new(|| {}));
     hands.ready();
-    Work::new(
-        table,
-        hands,
-        settings.clone(),
-        Rc::new(Poller::new().unwrap()),
-    )
+    Work::new(table, hands, settings.clone(), Poller::new().unwrap())
 }
 
 /// The other end of a connection.
