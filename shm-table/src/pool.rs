@@ -254,6 +254,7 @@ impl Magazine {
     }
 
     /// Makes sure that `wanted` items are in hand and `reserve` stay in the pool; false if that cannot be.
+    #[inline]
     pub fn fill<T: Item>(
         &mut self,
         pool: Pool<'_, T>,
@@ -287,6 +288,7 @@ impl Magazine {
     }
 
     /// Takes an item into hand that is no longer reachable from the shared state.
+    #[inline]
     pub fn push<T: Item>(&mut self, pool: Pool<'_, T>, me: ProcessId, index: u32) {
         pool.items[index as usize].hold().put(Hold::Held(me).word());
         self.items.push(index);

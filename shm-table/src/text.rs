@@ -58,10 +58,11 @@ impl Text {
     /// A copy; empty if what was read is not UTF-8, which only a reader of a dying row can meet.
     pub fn read(&self) -> Name {
         let mut bytes = [0; TEXT_BYTES_MAX];
-        for (chunk, word) in bytes.chunks_exact_mut(8).zip(&self.words) {
+        let len = (self.len.peek() as usize).min(TEXT_BYTES_MAX);
+        let words = self.words.iter().take(len.div_ceil(8));
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
             chunk.copy_from_slice(&word.peek().to_le_bytes());
         }
-        let len = (self.len.peek() as usize).min(TEXT_BYTES_MAX);
         let valid = str::from_utf8(&bytes[..len]).is_ok();
         Name {
             len: if valid { len as u8 } else { 0 },
