@@ -65,7 +65,7 @@ pub fn kind(name: &str) -> Kind {
     match name {
         "floor" => Kind::Floor,
         "plain" => Kind::Plain,
-        "steadfast" => Kind::Steadfast(tests::house::executable()),
+        "steadfast" => Kind::Steadfast(::tests::house::executable()),
         path => Kind::Steadfast(std::path::absolute(path).unwrap_or_else(|_| path.into())),
     }
 }

@@ -42,6 +42,12 @@ fn all_private(server: &Server) -> Vec<(String, u64)> {
         .collect()
 }
 
+/// Bytes of the segment that each of so many sessions needs, whether it is used or not.
+pub fn reserved_bytes(sessions: u32) -> u64 {
+    let half = sessions / 2;
+    (segment_bytes(sessions) - segment_bytes(half)) / u64::from(sessions - half)
+}
+
 fn segment_bytes(sessions: u32) -> u64 {
     let capacity = Capacity {
         sessions,
@@ -85,8 +91,7 @@ pub fn measure(sessions: u32) {
         println!("{role:8} private: {before:>10} before, {after:>10} with {sessions} sessions");
         private += after.saturating_sub(*before);
     }
-    let half = sessions / 2;
-    let shared = (segment_bytes(sessions) - segment_bytes(half)) / u64::from(sessions - half);
+    let shared = reserved_bytes(sessions);
     let private = private / u64::from(sessions);
     println!(
         "arena blocks in use: {}",

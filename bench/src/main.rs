@@ -51,26 +51,35 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        ["idle"] => Ok(idle::measure(9_000)),
-        ["idle", sessions] => Ok(idle::measure(number(sessions))),
-        ["cluster"] => Ok(cluster::measure()),
-        ["pause"] => Ok([1_000, 10_000].into_iter().for_each(pause::measure)),
-        ["pause", sessions] => Ok(pause::measure(number(sessions))),
-        ["load", one] => Ok(load::measure(&[one], 5, "")),
-        ["load", one, other] => Ok(load::measure(&[one, other], 5, "")),
-        ["load", one, other, rounds] => Ok(load::measure(&[one, other], number(rounds), "")),
-        ["load", one, other, rounds, part] => {
-            Ok(load::measure(&[one, other], number(rounds), part))
-        }
-        [command, ref options @ ..] => {
+        [command, ref options @ ..] if options.iter().any(|word| word.starts_with("--")) => {
             Arguments::read(options).and_then(|options| obey(command, options))
         }
-        [] => Err("a command is missing".to_owned()),
+        ["pairs" | "fanout" | "connect" | "hold" | "compare"] => {
+            Arguments::read(&[]).and_then(|options| obey(arguments[0], options))
+        }
+        ref words => obey_words(words),
     };
     if let Err(error) = done {
         eprintln!("{error}\n\n{USAGE}");
         std::process::exit(2);
     }
+}
+
+/// Does what takes words.
+fn obey_words(words: &[&str]) -> Result<(), String> {
+    match *words {
+        ["idle"] => idle::measure(9_000),
+        ["idle", sessions] => idle::measure(number(sessions)),
+        ["cluster"] => cluster::measure(),
+        ["pause"] => [1_000, 10_000].into_iter().for_each(pause::measure),
+        ["pause", sessions] => pause::measure(number(sessions)),
+        ["load", one] => load::measure(&[one], 5, ""),
+        ["load", one, other] => load::measure(&[one, other], 5, ""),
+        ["load", one, other, rounds] => load::measure(&[one, other], number(rounds), ""),
+        ["load", one, other, rounds, part] => load::measure(&[one, other], number(rounds), part),
+        _ => return Err("that is no command".to_owned()),
+    }
+    Ok(())
 }
 
 /// Does what takes options. Ends the process if messages were lost or worse.
