@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
 use protocol::code::ErrorCode;
-use protocol::reply::{self, MessageParts, Status, To};
+use protocol::reply::{self, MessageParts, Speaker, Status, To};
 use protocol::request::{self, ID_BYTES_MAX, Request};
 use protocol::{name, text};
 use serde_json::Value;
@@ -35,9 +35,11 @@ fn check_sent(text: &str, to: To<'_>, content: &str) {
     if let Some(fields) = fields(text) {
         assert_eq!(fields["content"].get(), content);
     }
+    let mut speaker = Speaker::default();
+    speaker.become_one("s", name);
     let parts = MessageParts {
-        id: "s.1",
-        from: name,
+        speaker: &speaker,
+        ordinal: 1,
         to,
         content,
         time_ms: 7,

@@ -37,7 +37,7 @@ use code::CloseCode;
 /// Ask once the message is complete: a character may be cut by a fragment. On error the connection
 /// is to be closed with the code given (RFC 6455, 8.1).
 pub fn text(bytes: &[u8]) -> Result<&str, CloseCode> {
-    std::str::from_utf8(bytes).map_err(|_| CloseCode::INVALID_TEXT)
+    simdutf8::basic::from_utf8(bytes).map_err(|_| CloseCode::INVALID_TEXT)
 }
 
 /// As much of `text` as `bytes_max` bytes hold without cutting a character.

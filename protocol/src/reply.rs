@@ -7,6 +7,7 @@
 
 mod json;
 mod presence;
+mod speaker;
 
 use std::io::{self, Write};
 
@@ -14,6 +15,7 @@ use crate::code::{CloseCode, ErrorCode};
 use json::{Out, Raw, Text, Value, message_of_type};
 
 pub use presence::{Device, PresenceUser, presence};
+pub use speaker::Speaker;
 
 /// Whom a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +27,12 @@ pub enum To<'a> {
 }
 
 /// A message from one client to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct MessageParts<'a> {
-    /// The message's id, given by the server.
-    pub id: &'a str,
-    /// The sender's user name.
-    pub from: &'a str,
+    /// The sender.
+    pub speaker: &'a Speaker,
+    /// Which of the sender's messages it is; with its session's id and a dot in front that is the message's id.
+    pub ordinal: u32,
     /// The recipient.
     pub to: To<'a>,
     /// Raw JSON.
@@ -145,20 +147,20 @@ pub fn broadcast<W: Write + ?Sized>(w: &mut W, parts: &Broadcast<'_>) -> io::Res
 }
 
 /// A message, as its recipients get it, and its sender too where no `ack` was asked for.
+#[inline]
 pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
     // Field by field it would be three times as many writes, and this is what is written all the time.
     let mut out = Out::new(w);
-    out.put(b"{\"type\":\"message\",\"id\":\"")?;
-    json::escaped(&mut out, parts.id)?;
-    out.put(b"\",\"from\":\"")?;
-    json::escaped(&mut out, parts.from)?;
+    out.put(&parts.speaker.opening)?;
+    out.put(itoa::Buffer::new().format(parts.ordinal).as_bytes())?;
+    out.put(&parts.speaker.introduction)?;
     let name = match parts.to {
         To::User(name) => {
-            out.put(b"\",\"to\":\"")?;
+            out.put(b"to\":\"")?;
             name
         }
         To::Group(name) => {
-            out.put(b"\",\"group\":\"")?;
+            out.put(b"group\":\"")?;
             name
         }
     };

@@ -101,6 +101,7 @@ pub struct Refusal<'a> {
 
 /// Understands one message. Allocates only where a name has an escape in it, for lists, and for
 /// refusals.
+#[inline]
 pub fn parse(text: &str) -> Result<Message<'_>, Refusal<'_>> {
     understand::message(&fields::find(text)?)
 }

@@ -12,7 +12,7 @@ mod session;
 use std::net::SocketAddr;
 
 use crate::control::{Counter, ProcessState};
-use crate::handle::{LINK, Link, ProcessId, RowHandle, Slot};
+use crate::handle::{LINK, Link, ProcessId, RowHandle};
 use crate::pool::Magazine;
 use crate::ready::{Walk, announce_sleep, must_ring};
 use crate::row::{Order, Orders, Row, RowWord, State, Transport};
@@ -71,8 +71,6 @@ pub struct Hands<'t> {
     cut: bool,
     /// See `take_congestion`.
     congested: Option<Congestion>,
-    /// Scratch of `deliver`.
-    targets: Vec<(u32, Slot)>,
     /// Scratch of `compose`.
     composed: Vec<u8>,
     /// Scratch of `write_output`: entries, and the bytes of several messages.
@@ -106,7 +104,6 @@ impl Table {
             cut_off: Vec::new(),
             cut: false,
             congested: None,
-            targets: Vec::new(),
             composed: Vec::new(),
             written: Vec::new(),
             gathered: Vec::new(),

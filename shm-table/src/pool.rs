@@ -292,6 +292,12 @@ impl Magazine {
     pub fn push<T: Item>(&mut self, pool: Pool<'_, T>, me: ProcessId, index: u32) {
         pool.items[index as usize].hold().put(Hold::Held(me).word());
         self.items.push(index);
+        self.trim(pool);
+    }
+
+    /// Gives back what is more in hand than is worth keeping.
+    #[inline]
+    pub fn trim<T: Item>(&mut self, pool: Pool<'_, T>) {
         let keep = BATCH.min(pool.items.len() / 64);
         if self.items.len() > keep + BATCH {
             let surplus = self.items.split_off(keep);

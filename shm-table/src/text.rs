@@ -43,16 +43,19 @@ impl Text {
         if self.len.peek() as usize != bytes.len() {
             return false;
         }
-        self.words.iter().zip(bytes.chunks(8)).all(|(word, chunk)| {
-            let mut full = [0; 8];
-            full[..chunk.len()].copy_from_slice(chunk);
-            let mask = if chunk.len() == 8 {
-                u64::MAX
-            } else {
-                (1 << (8 * chunk.len())) - 1
-            };
-            word.peek() & mask == u64::from_le_bytes(full)
-        })
+        let (chunks, rest) = bytes.as_chunks();
+        let mut words = self.words.iter();
+        let begins = chunks
+            .iter()
+            .zip(words.by_ref())
+            .all(|(chunk, word)| word.peek() == u64::from_le_bytes(*chunk));
+        let mut ends = || {
+            words.next().is_none_or(|word| {
+                let mask = (1 << (8 * rest.len())) - 1;
+                word.peek() & mask == short_word(rest)
+            })
+        };
+        begins && ends()
     }
 
     /// A copy; empty if what was read is not UTF-8, which only a reader of a dying row can meet.
@@ -68,6 +71,21 @@ impl Text {
             len: if valid { len as u8 } else { 0 },
             bytes,
         }
+    }
+}
+
+/// Less than eight bytes as the low end of a word.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (bytes.len() - 4))
+        }
+        _ => bytes
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -105,5 +123,31 @@ impl Deref for Name {
 impl std::fmt::Debug for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_itself_and_no_other() {
+        let letters: String = ('!'..='~').cycle().take(TEXT_BYTES_MAX).collect();
+        for len in 0..=TEXT_BYTES_MAX {
+            let text = Text {
+                len: Word32::new(0),
+                reserved: Word32::new(0),
+                words: std::array::from_fn(|_| Word64::new(u64::MAX)),
+            };
+            text.put(&letters[..len]);
+            assert!(text.is(&letters[..len]), "{len}");
+            assert_eq!(&*text.read(), &letters[..len]);
+            for at in 0..len {
+                let mut other = letters[..len].to_owned();
+                other.replace_range(at..=at, " ");
+                assert!(!text.is(&other), "{len}, {at}");
+            }
+            assert_eq!(text.is(""), len == 0);
+        }
     }
 }

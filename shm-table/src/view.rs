@@ -1,7 +1,6 @@
 //! The sections of a mapped segment as slices, and what follows from them alone.
 
 use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
 
 use crate::arena::Arena;
 use crate::cluster::ClusterWords;
@@ -99,9 +98,7 @@ impl<'t> View<'t> {
     /// Hash of a name, keyed per segment.
     pub fn hash(&self, name: &str) -> u64 {
         let keys = &self.header.hash_keys;
-        let mut hasher = SipHasher13::new_with_keys(keys[0].peek(), keys[1].peek());
-        hasher.write(name.as_bytes());
-        hasher.finish()
+        SipHasher13::new_with_keys(keys[0].peek(), keys[1].peek()).hash(name.as_bytes())
     }
 
     /// Milliseconds since the segment was made; the same in all processes of the host.

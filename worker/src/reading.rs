@@ -46,22 +46,23 @@ pub(crate) enum Step {
 impl Cursor {
     /// The input up to here has become part of the row, or is about to be handled. What was kept of
     /// it leaves the receive buffer at the first such step: it is in the window.
+    #[inline]
     pub fn advance(&mut self, work: &mut Work<'_>, connection: &mut Connection, bytes: usize) {
-        self.release(work, connection);
+        if self.kept > 0 {
+            self.release(work, connection);
+        }
         self.at += bytes;
         connection.stream.consumed += bytes as u64;
     }
 
     fn release(&mut self, work: &mut Work<'_>, connection: &mut Connection) {
-        if self.kept > 0 {
-            let assembled = connection.assembled();
-            work.hands
-                .receive_truncate(&mut connection.stream, assembled);
-            connection.stream.consumed -= self.kept as u64;
-            self.kept = 0;
-            // From here on the window alone has it; what comes next may be stored where it was.
-            work.commit(connection);
-        }
+        let assembled = connection.assembled();
+        work.hands
+            .receive_truncate(&mut connection.stream, assembled);
+        connection.stream.consumed -= self.kept as u64;
+        self.kept = 0;
+        // From here on the window alone has it; what comes next may be stored where it was.
+        work.commit(connection);
     }
 }
 
@@ -224,6 +225,7 @@ impl Work<'_> {
     /// too, and keeps the rest. The input itself stays as it is: a successor may have to begin anew.
     fn parse(&mut self, connection: &mut Connection, input: &[u8], kept: usize) {
         let mut cursor = Cursor { at: 0, kept };
+        self.spare.speaks = None;
         while cursor.at < input.len() {
             let step = if !connection.has(Flag::Begun) {
                 self.next_start(connection, input, &mut cursor)

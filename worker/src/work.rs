@@ -3,8 +3,10 @@
 //! Every other file adds methods for its own subject.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use config::Config;
+use protocol::reply::Speaker;
 use role::Seat;
 use shm_table::{Congestion, Hands, RowHandle, Table};
 
@@ -51,6 +53,9 @@ pub(crate) struct Spare {
     pub unmasked: Vec<u8>,
     /// Recipients of a message.
     pub handles: Vec<RowHandle>,
+    /// Who said the last message, and in which connection; forgotten before each read, as a later life of a row has another user.
+    pub speaker: Rc<Speaker>,
+    pub speaks: Option<RowHandle>,
 }
 
 /// A buffer that grew past this for one large message is not kept.
@@ -106,6 +111,28 @@ impl<'t> Work<'t> {
             let deadline = self.clock.after(self.settings.limits.heartbeat_timeout_ms);
             self.hands.set_deadline(connection.handle, deadline);
         }
+    }
+
+    /// The user of a connection, as the sender of messages; `None`: nobody is logged in.
+    #[inline]
+    pub fn speaker(&mut self, connection: &Connection) -> Option<Rc<Speaker>> {
+        if self.spare.speaks != Some(connection.handle) {
+            self.introduce(connection)?;
+        }
+        Some(Rc::clone(&self.spare.speaker))
+    }
+
+    fn introduce(&mut self, connection: &Connection) -> Option<()> {
+        let name = self.hands.user_name(connection.handle)?;
+        let session = self.hands.session_id(connection.handle);
+        if Rc::get_mut(&mut self.spare.speaker).is_none() {
+            self.spare.speaker = Rc::default();
+        }
+        if let Some(speaker) = Rc::get_mut(&mut self.spare.speaker) {
+            speaker.become_one(&session, &name);
+        }
+        self.spare.speaks = Some(connection.handle);
+        Some(())
     }
 
     /// Lends the byte buffer, empty.

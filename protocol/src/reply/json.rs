@@ -42,6 +42,10 @@ impl Value for Text<'_> {
 impl Value for Raw<'_> {
     fn write<W: Write + ?Sized>(&self, out: &mut Out<'_, W>) -> io::Result<()> {
         let mut rest = self.0.as_bytes();
+        if rest.first() == Some(&b'"') {
+            // One string: there is nothing between tokens.
+            return out.put(rest);
+        }
         while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
             out.put(&rest[..at])?;
             out.put(b" ")?;
@@ -125,8 +129,19 @@ impl<'o, 'w, W: Write + ?Sized> Object<'o, 'w, W> {
 }
 
 /// Writes text as the inside of a JSON string: clean stretches as they are, the rest escaped.
+#[inline]
 pub(super) fn escaped<W: Write + ?Sized>(out: &mut Out<'_, W>, text: &str) -> io::Result<()> {
-    let mut rest = text.as_bytes();
+    let bytes = text.as_bytes();
+    let plain = plain_len(bytes);
+    out.put(&bytes[..plain])?;
+    match bytes.get(plain..) {
+        Some(rest) if !rest.is_empty() => escaped_from(out, rest),
+        _ => Ok(()),
+    }
+}
+
+/// The same for what begins with something to be escaped.
+fn escaped_from<W: Write + ?Sized>(out: &mut Out<'_, W>, mut rest: &[u8]) -> io::Result<()> {
     loop {
         let plain = plain_len(rest);
         out.put(&rest[..plain])?;

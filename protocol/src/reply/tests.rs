@@ -58,9 +58,13 @@ fn every_character_below_space_is_escaped() {
 #[test]
 fn messages_name_a_user_or_a_group_and_keep_their_content() {
     let content = r#"{"a" : 1e999999, "b":"\u0041\/"}"#;
+    let mut speaker = Speaker::default();
+    speaker.become_one("other", "one before");
+    speaker.become_one("s", "a\"b");
+    assert_eq!((speaker.session(), speaker.name()), ("s", "a\"b"));
     let parts = MessageParts {
-        id: "s.1",
-        from: "a\"b",
+        speaker: &speaker,
+        ordinal: 1,
         to: To::User("c"),
         content,
         time_ms: 1_700_000_000_123,

@@ -10,31 +10,109 @@ use serde_json::value::RawValue;
 use super::{Refusal, quick};
 use crate::code::ErrorCode;
 
+/// A field that this protocol knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Field {
+    Type,
+    Cmd,
+    Id,
+    UserName,
+    Name,
+    Token,
+    DeviceId,
+    DeviceModel,
+    To,
+    Recv,
+    Content,
+    Quiet,
+    Group,
+    Users,
+}
+
+const FIELDS: usize = Field::Users as usize + 1;
+
+impl Field {
+    /// By length first, as most names are then known by one comparison.
+    #[inline]
+    pub(super) fn named(name: &str) -> Option<Field> {
+        let (field, its_name) = match name.len() {
+            2 if name == "to" => return Some(Field::To),
+            2 => (Field::Id, "id"),
+            3 => (Field::Cmd, "cmd"),
+            4 if name == "type" => return Some(Field::Type),
+            4 if name == "recv" => return Some(Field::Recv),
+            4 => (Field::Name, "name"),
+            5 if name == "quiet" => return Some(Field::Quiet),
+            5 if name == "group" => return Some(Field::Group),
+            5 if name == "token" => return Some(Field::Token),
+            5 => (Field::Users, "users"),
+            7 => (Field::Content, "content"),
+            8 if name == "userName" => return Some(Field::UserName),
+            8 => (Field::DeviceId, "deviceId"),
+            11 => (Field::DeviceModel, "deviceModel"),
+            _ => return None,
+        };
+        (name == its_name).then_some(field)
+    }
+
+    /// The field as a sentence calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Field::Type => "type",
+            Field::Cmd => "cmd",
+            Field::Id => "id",
+            Field::UserName => "userName",
+            Field::Name => "name",
+            Field::Token => "token",
+            Field::DeviceId => "deviceId",
+            Field::DeviceModel => "deviceModel",
+            Field::To => "to",
+            Field::Recv => "recv",
+            Field::Content => "content",
+            Field::Quiet => "quiet",
+            Field::Group => "group",
+            Field::Users => "users",
+        }
+    }
+}
+
 /// The raw values of the known fields; the last one where a name came twice.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields<'a> {
-    pub(super) kind: Option<&'a str>,
-    pub(super) cmd: Option<&'a str>,
-    pub(super) id: Option<&'a str>,
-    pub(super) user_name: Option<&'a str>,
-    pub(super) name: Option<&'a str>,
-    pub(super) token: Option<&'a str>,
-    pub(super) device_id: Option<&'a str>,
-    pub(super) device_model: Option<&'a str>,
-    pub(super) to: Option<&'a str>,
-    pub(super) recv: Option<&'a str>,
-    pub(super) content: Option<&'a str>,
-    pub(super) quiet: Option<&'a str>,
-    pub(super) group: Option<&'a str>,
-    pub(super) users: Option<&'a str>,
+    raw: [Option<&'a str>; FIELDS],
+    /// Of which fields, as bits, the value is a string without an escape in it.
+    plain: u16,
+}
+
+impl<'a> Fields<'a> {
+    /// The raw value of a field, if it came.
+    #[inline]
+    pub(super) fn get(&self, field: Field) -> Option<&'a str> {
+        self.raw[field as usize]
+    }
+
+    /// True if the value is a string that stands as it is between its quotes.
+    #[inline]
+    pub(super) fn is_plain(&self, field: Field) -> bool {
+        self.plain & 1 << field as u8 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, field: Field, raw: &'a str, plain: bool) {
+        self.raw[field as usize] = Some(raw);
+        self.plain = self.plain & !(1 << field as u8) | u16::from(plain) << field as u8;
+    }
 }
 
 /// Finds the fields, or refuses the text as a whole.
+#[inline]
 pub(super) fn find(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
-    match quick::find(text) {
-        Some(fields) => Ok(fields),
-        None => find_thoroughly(text),
+    let mut fields = Fields::default();
+    if quick::find(text, &mut fields).is_some() {
+        return Ok(fields);
     }
+    find_thoroughly(text)
 }
 
 /// The same for any text.
@@ -62,39 +140,16 @@ pub(super) fn find_thoroughly(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
     }
 }
 
-impl<'a> Fields<'a> {
-    /// Where the value of the field with this raw name goes; nowhere if it is not known.
-    ///
-    /// A name with an escape in it is copied first; one with half a surrogate pair in it is JSON,
-    /// though no text, and names nothing.
-    fn slot(&mut self, raw_name: &str) -> Option<&mut Option<&'a str>> {
-        if raw_name.contains('\\') {
-            let name: String = serde_json::from_str(raw_name).ok()?;
-            return self.slot_of(&name);
-        }
-        self.slot_of(raw_name.strip_prefix('"')?.strip_suffix('"')?)
+/// The field with this raw name, if it is known.
+///
+/// A name with an escape in it is copied first; one with half a surrogate pair in it is JSON,
+/// though no text, and names nothing.
+fn field_of(raw_name: &str) -> Option<Field> {
+    if raw_name.contains('\\') {
+        let name: String = serde_json::from_str(raw_name).ok()?;
+        return Field::named(&name);
     }
-
-    #[inline]
-    pub(super) fn slot_of(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
-        Some(match name {
-            "type" => &mut self.kind,
-            "cmd" => &mut self.cmd,
-            "id" => &mut self.id,
-            "userName" => &mut self.user_name,
-            "name" => &mut self.name,
-            "token" => &mut self.token,
-            "deviceId" => &mut self.device_id,
-            "deviceModel" => &mut self.device_model,
-            "to" => &mut self.to,
-            "recv" => &mut self.recv,
-            "content" => &mut self.content,
-            "quiet" => &mut self.quiet,
-            "group" => &mut self.group,
-            "users" => &mut self.users,
-            _ => return None,
-        })
-    }
+    Field::named(raw_name.strip_prefix('"')?.strip_suffix('"')?)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -115,8 +170,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = map.next_key::<&RawValue>()? {
-            match fields.slot(name.get()) {
-                Some(slot) => *slot = Some(map.next_value::<&RawValue>()?.get()),
+            match field_of(name.get()) {
+                Some(field) => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    let plain = raw.starts_with('"') && !raw.contains('\\');
+                    fields.set(field, raw, plain);
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -5,13 +5,13 @@
 
 use serde_json::value::RawValue;
 
-use super::fields::Fields;
+use super::fields::{Field, Fields};
 use crate::scan::plain_len;
 
-/// The fields of a JSON object; `None` where it takes a closer look.
-pub(super) fn find(text: &str) -> Option<Fields<'_>> {
+/// Finds the fields of a JSON object; `None` where it takes a closer look, whatever was found until then.
+#[inline]
+pub(super) fn find<'a>(text: &'a str, fields: &mut Fields<'a>) -> Option<()> {
     let bytes = text.as_bytes();
-    let mut fields = Fields::default();
     let mut at = after(bytes, 0, b'{')?;
     loop {
         at = after(bytes, at, b'"')?;
@@ -19,14 +19,14 @@ pub(super) fn find(text: &str) -> Option<Fields<'_>> {
         let name = text.get(at..name_end)?;
         at = space(bytes, after(bytes, name_end, b'"')?);
         at = space(bytes, after(bytes, at, b':')?);
-        let end = value_end(text, at)?;
-        if let Some(slot) = fields.slot_of(name) {
-            *slot = Some(text.get(at..end)?);
+        let (end, plain) = value_end(text, at)?;
+        if let Some(field) = Field::named(name) {
+            fields.set(field, text.get(at..end)?, plain);
         }
         at = space(bytes, end);
         match bytes.get(at)? {
             b',' => at = space(bytes, at + 1),
-            b'}' => return (at + 1 == bytes.len()).then_some(fields),
+            b'}' => return (at + 1 == bytes.len()).then_some(()),
             _ => return None,
         }
     }
@@ -46,28 +46,36 @@ fn space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the value that begins at `at` ends.
+/// Where the value that begins at `at` ends, and whether it is a string without escapes.
 #[inline]
-fn value_end(text: &str, at: usize) -> Option<usize> {
+fn value_end(text: &str, at: usize) -> Option<(usize, bool)> {
     let bytes = text.as_bytes();
     let rest = bytes.get(at..)?;
-    match rest.first()? {
-        b'"' => string_end(bytes, at + 1),
+    let end = match rest.first()? {
+        b'"' => {
+            let end = at + 1 + plain_len(bytes.get(at + 1..)?);
+            return match bytes.get(end)? {
+                b'"' => Some((end + 1, true)),
+                _ => Some((string_end(bytes, end)?, false)),
+            };
+        }
         b't' => rest.starts_with(b"true").then_some(at + 4),
         b'f' => rest.starts_with(b"false").then_some(at + 5),
         b'n' => rest.starts_with(b"null").then_some(at + 4),
         b'-' | b'0'..=b'9' => integer_end(bytes, at),
-        b'{' | b'[' => {
-            let mut values = serde_json::Deserializer::from_str(text.get(at..)?).into_iter();
-            let value: &RawValue = values.next()?.ok()?;
-            Some(at + value.get().len())
-        }
+        b'{' | b'[' => nested_end(text, at),
         _ => None,
-    }
+    };
+    Some((end?, false))
 }
 
-/// Where a string ends whose inside begins at `at`.
-#[inline]
+fn nested_end(text: &str, at: usize) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_str(text.get(at..)?).into_iter();
+    let value: &RawValue = values.next()?.ok()?;
+    Some(at + value.get().len())
+}
+
+/// Where a string ends whose inside goes on at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at += plain_len(bytes.get(at..)?);

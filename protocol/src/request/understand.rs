@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::Fields;
+use super::fields::{Field, Fields};
 use super::{CONTENT_DEPTH_MAX, ID_BYTES_MAX, Login, Message, Refusal, Request, Send};
 use crate::code::ErrorCode;
-use crate::scan::plain_len;
 use crate::{cut, name};
 
 /// What is wrong, before it is known which message it was.
@@ -17,6 +16,7 @@ struct Wrong {
 }
 
 impl Wrong {
+    #[cold]
     fn request(sentence: impl Into<Cow<'static, str>>) -> Wrong {
         Wrong {
             code: ErrorCode::BadRequest,
@@ -25,42 +25,48 @@ impl Wrong {
     }
 }
 
-/// A field as it is called in a sentence, with its raw value if it came.
-type Field<'a> = (&'static str, Option<&'a str>);
-
+#[inline]
 pub(super) fn message<'a>(fields: &Fields<'a>) -> Result<Message<'a>, Refusal<'a>> {
-    let id = fields.id.filter(|raw| is_id(raw));
-    match request(fields, fields.id.is_some() && id.is_none()) {
+    let came = fields.get(Field::Id);
+    let id = came.filter(|raw| is_id(raw));
+    match request(fields, came.is_some() && id.is_none()) {
         Ok(request) => Ok(Message { id, request }),
         Err(Wrong { code, sentence }) => Err(Refusal { code, sentence, id }),
     }
 }
 
 /// `id_is_bad` is only a fault where `id` has a meaning.
+#[inline]
 fn request<'a>(fields: &Fields<'a>, id_is_bad: bool) -> Result<Request<'a>, Wrong> {
-    let (called, raw) = match fields.kind {
-        Some(raw) => ("type", Some(raw)),
-        None => ("cmd", fields.cmd),
+    let called = match fields.get(Field::Type) {
+        Some(_) => Field::Type,
+        None => Field::Cmd,
     };
-    let Some(raw) = raw else {
+    let Some(raw) = fields.get(called) else {
         return Err(Wrong::request("type is missing"));
     };
-    let kind = string(called, raw)?;
-    let takes_id = matches!(kind.as_ref(), "sendto" | "chat" | "sendgroup" | "broadcast");
-    if takes_id && id_is_bad {
+    let kind = string(fields, called, raw)?;
+    let kind = kind.as_ref();
+    if id_is_bad && matches!(kind, "sendto" | "chat" | "sendgroup" | "broadcast") {
         return Err(Wrong::request(format!(
             "id must be a string or a number of at most {ID_BYTES_MAX} bytes"
         )));
     }
-    let group = ("group", fields.group);
-    Ok(match kind.as_ref() {
+    Ok(match kind {
+        "sendto" => Request::SendTo(send(fields, Field::To)?),
+        "sendgroup" => Request::SendGroup(send(fields, Field::To)?),
+        "chat" if fields.get(Field::Recv).is_some() => Request::SendTo(send(fields, Field::Recv)?),
+        "chat" => Request::SendTo(send(fields, Field::To)?),
+        _ => return other_request(kind, fields),
+    })
+}
+
+/// Everything but the messages from client to client.
+fn other_request<'a>(kind: &str, fields: &Fields<'a>) -> Result<Request<'a>, Wrong> {
+    Ok(match kind {
         "login" => Request::Login(login(fields)?),
-        "sendto" => Request::SendTo(send(("to", fields.to), fields)?),
-        "chat" if fields.recv.is_some() => Request::SendTo(send(("recv", fields.recv), fields)?),
-        "chat" => Request::SendTo(send(("to", fields.to), fields)?),
-        "sendgroup" => Request::SendGroup(send(("to", fields.to), fields)?),
-        "join" => Request::Join(required_name(group)?),
-        "leave" => Request::Leave(required_name(group)?),
+        "join" => Request::Join(required_name(fields, Field::Group)?),
+        "leave" => Request::Leave(required_name(fields, Field::Group)?),
         "broadcast" => Request::Broadcast {
             content: content(fields)?,
         },
@@ -81,16 +87,16 @@ fn request<'a>(fields: &Fields<'a>, id_is_bad: bool) -> Result<Request<'a>, Wron
 }
 
 fn login<'a>(fields: &Fields<'a>) -> Result<Login<'a>, Wrong> {
-    let user_name = match optional_name(("userName", fields.user_name))? {
-        None => optional_name(("name", fields.name))?,
+    let user_name = match optional_name(fields, Field::UserName)? {
+        None => optional_name(fields, Field::Name)?,
         found => found,
     };
-    let token = optional_string(("token", fields.token))?;
+    let token = optional_string(fields, Field::Token)?;
     if user_name.is_none() && token.is_none() {
         return Err(Wrong::request("userName is missing"));
     }
-    let device_id = optional_name(("deviceId", fields.device_id))?;
-    let device_model = optional_name(("deviceModel", fields.device_model))?;
+    let device_id = optional_name(fields, Field::DeviceId)?;
+    let device_model = optional_name(fields, Field::DeviceModel)?;
     Ok(Login {
         user_name,
         token,
@@ -99,9 +105,10 @@ fn login<'a>(fields: &Fields<'a>) -> Result<Login<'a>, Wrong> {
     })
 }
 
-fn send<'a>(to: Field<'a>, fields: &Fields<'a>) -> Result<Send<'a>, Wrong> {
-    let to = required_name(to)?;
-    let quiet = match fields.quiet {
+#[inline]
+fn send<'a>(fields: &Fields<'a>, to: Field) -> Result<Send<'a>, Wrong> {
+    let to = required_name(fields, to)?;
+    let quiet = match fields.get(Field::Quiet) {
         Some("true") => true,
         Some("false" | "null") | None => false,
         Some(_) => return Err(Wrong::request("quiet must be true or false")),
@@ -114,8 +121,8 @@ fn send<'a>(to: Field<'a>, fields: &Fields<'a>) -> Result<Send<'a>, Wrong> {
 }
 
 fn who<'a>(fields: &Fields<'a>) -> Result<Request<'a>, Wrong> {
-    let Some(raw) = fields.users.filter(|raw| *raw != "null") else {
-        return match optional_name(("group", fields.group))? {
+    let Some(raw) = fields.get(Field::Users).filter(|raw| *raw != "null") else {
+        return match optional_name(fields, Field::Group)? {
             Some(group) => Ok(Request::WhoGroup(group)),
             None => Err(Wrong::request("users or group is missing")),
         };
@@ -125,13 +132,14 @@ fn who<'a>(fields: &Fields<'a>) -> Result<Request<'a>, Wrong> {
     let elements: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| wrong())?;
     let names = elements
         .iter()
-        .map(|element| checked("users", string("users", element.get())?));
+        .map(|element| checked(Field::Users, any_string(Field::Users, element.get())?));
     Ok(Request::WhoUsers(names.collect::<Result<_, _>>()?))
 }
 
+#[inline]
 fn content<'a>(fields: &Fields<'a>) -> Result<&'a str, Wrong> {
     let raw = fields
-        .content
+        .get(Field::Content)
         .ok_or_else(|| Wrong::request("content is missing"))?;
     if deeper_than(raw, CONTENT_DEPTH_MAX) {
         return Err(Wrong::request(format!(
@@ -141,40 +149,51 @@ fn content<'a>(fields: &Fields<'a>) -> Result<&'a str, Wrong> {
     Ok(raw)
 }
 
-fn required_name<'a>((field, raw): Field<'a>) -> Result<Cow<'a, str>, Wrong> {
-    let raw = raw.ok_or_else(|| Wrong::request(format!("{field} is missing")))?;
-    checked(field, string(field, raw)?)
+#[inline]
+fn required_name<'a>(fields: &Fields<'a>, field: Field) -> Result<Cow<'a, str>, Wrong> {
+    let raw = fields
+        .get(field)
+        .ok_or_else(|| Wrong::request(format!("{} is missing", field.name())))?;
+    checked(field, string(fields, field, raw)?)
 }
 
-fn optional_name<'a>(field: Field<'a>) -> Result<Option<Cow<'a, str>>, Wrong> {
-    optional_string(field)?
-        .map(|text| checked(field.0, text))
+fn optional_name<'a>(fields: &Fields<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Wrong> {
+    optional_string(fields, field)?
+        .map(|text| checked(field, text))
         .transpose()
 }
 
-fn optional_string<'a>((field, raw): Field<'a>) -> Result<Option<Cow<'a, str>>, Wrong> {
-    raw.filter(|raw| *raw != "null")
-        .map(|raw| string(field, raw))
-        .transpose()
+fn optional_string<'a>(fields: &Fields<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Wrong> {
+    let raw = fields.get(field).filter(|raw| *raw != "null");
+    raw.map(|raw| string(fields, field, raw)).transpose()
 }
 
-fn checked<'a>(field: &'static str, text: Cow<'a, str>) -> Result<Cow<'a, str>, Wrong> {
+#[inline]
+fn checked(field: Field, text: Cow<'_, str>) -> Result<Cow<'_, str>, Wrong> {
     match name::check(&text) {
         Ok(()) => Ok(text),
-        Err(bad) => Err(Wrong::request(format!("{field} {bad}"))),
+        Err(bad) => Err(Wrong::request(format!("{} {bad}", field.name()))),
     }
 }
 
-/// The text of a raw JSON string, where it lies unless it has an escape in it.
-fn string<'a>(field: &'static str, raw: &'a str) -> Result<Cow<'a, str>, Wrong> {
+/// The text of a field's raw value, where it lies unless it has an escape in it.
+#[inline]
+fn string<'a>(fields: &Fields<'a>, field: Field, raw: &'a str) -> Result<Cow<'a, str>, Wrong> {
+    match raw.get(1..raw.len() - 1) {
+        Some(inside) if fields.is_plain(field) => Ok(Cow::Borrowed(inside)),
+        _ => any_string(field, raw),
+    }
+}
+
+fn any_string(field: Field, raw: &str) -> Result<Cow<'_, str>, Wrong> {
+    let field = field.name();
     let Some(inside) = raw
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
     else {
         return Err(Wrong::request(format!("{field} must be a string")));
     };
-    // It is JSON, so an escape is all that it can have that is not plain.
-    if plain_len(inside.as_bytes()) == inside.len() {
+    if !inside.contains('\\') {
         return Ok(Cow::Borrowed(inside));
     }
     // What is left to go wrong is half of a surrogate pair.
@@ -195,11 +214,13 @@ fn is_id(raw: &str) -> bool {
 }
 
 /// Whether arrays and objects nest deeper than `depth_max` in `raw`, which is known to be JSON.
+#[inline]
 fn deeper_than(raw: &str, depth_max: usize) -> bool {
     // Every level costs two bytes and a string has none, so most messages need no look at all.
-    if raw.len() <= 2 * depth_max || raw.starts_with('"') {
-        return false;
-    }
+    raw.len() > 2 * depth_max && !raw.starts_with('"') && nests_deeper_than(raw, depth_max)
+}
+
+fn nests_deeper_than(raw: &str, depth_max: usize) -> bool {
     let mut depth = 0;
     let mut in_string = false;
     let mut bytes = raw.bytes();

@@ -53,6 +53,11 @@ impl Decoder {
         message_bytes_max: usize,
         unmasked: &'a mut Vec<u8>,
     ) -> (usize, Event<'a>) {
+        if let Some((end, masked, mask)) = self.whole_text(input, message_bytes_max) {
+            mask::unmask(masked, mask, unmasked);
+            let (kind, payload) = (Kind::Text, &*unmasked);
+            return (end, Event::Message { kind, payload });
+        }
         if self.has(ENDED) {
             return (input.len(), Event::NeedMore { left: 0 });
         }
@@ -90,6 +95,36 @@ impl Decoder {
                 self.set(IN_FRAME, false);
             }
         }
+    }
+
+    /// What nearly all input is, between two messages: a text message in one frame that came whole, its length within 16 bits.
+    /// Where it ends, its payload, and its mask.
+    #[inline]
+    fn whole_text<'i>(
+        &self,
+        input: &'i [u8],
+        message_bytes_max: usize,
+    ) -> Option<(usize, &'i [u8], [u8; 4])> {
+        let (&[0x81, second], rest) = input.split_first_chunk()? else {
+            return None;
+        };
+        let (payload_bytes, rest, header_bytes) = match second {
+            0x80..0xfe => (usize::from(second & 0x7f), rest, 6),
+            0xfe => {
+                let (length, rest) = rest.split_first_chunk()?;
+                (usize::from(u16::from_be_bytes(*length)), rest, 8)
+            }
+            _ => return None,
+        };
+        let (mask, rest) = rest.split_first_chunk()?;
+        let masked = rest.get(..payload_bytes)?;
+        let shortest = header_bytes == 6 || payload_bytes > 125;
+        let is_allowed = shortest && payload_bytes <= message_bytes_max;
+        (is_allowed && *self == Decoder::default()).then_some((
+            header_bytes + payload_bytes,
+            masked,
+            *mask,
+        ))
     }
 
     /// Bytes handed out as pieces of the message that is still incomplete; 0 between messages.

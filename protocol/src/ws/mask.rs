@@ -1,25 +1,39 @@
 //! The masking of client payloads: XOR with four bytes over and over, undone in a copy.
 
+use wide::u8x16;
+
 /// Makes `plain` what `masked` is without its mask, whose first byte meets the first of `masked`.
 /// Returns the mask as the byte behind them meets it.
 pub(super) fn unmask(masked: &[u8], mask: [u8; 4], plain: &mut Vec<u8>) -> [u8; 4] {
     // Not cleared first: every byte is written below, and so only a vector that was shorter has to
     // be filled up.
     plain.resize(masked.len(), 0);
-    let [a, b, c, d] = mask;
-    // Eight at a time; the compiler makes wider steps of it where the processor has them.
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (to_words, to_rest) = plain.as_chunks_mut();
-    let (words, rest) = masked.as_chunks();
-    for (to, word) in to_words.iter_mut().zip(words) {
-        *to = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    let wide = repeated(mask);
+    let (blocks, _) = masked.as_chunks();
+    let (to_blocks, _) = plain.as_chunks_mut();
+    for (to, block) in to_blocks.iter_mut().zip(blocks) {
+        *to = (u8x16::new(*block) ^ wide).to_array();
     }
-    for ((to, byte), key) in to_rest.iter_mut().zip(rest).zip(mask.iter().cycle()) {
-        *to = byte ^ key;
+    if let (Some(last), Some(to)) = (masked.last_chunk(), plain.last_chunk_mut()) {
+        // What it repeats of the block before comes out as before.
+        let turned = repeated(turn(mask, masked.len()));
+        *to = (u8x16::new(*last) ^ turned).to_array();
+    } else {
+        for ((to, byte), key) in plain.iter_mut().zip(masked).zip(mask.iter().cycle()) {
+            *to = byte ^ key;
+        }
     }
-    let mut next = mask;
-    next.rotate_left(masked.len() % 4);
-    next
+    turn(mask, masked.len())
+}
+
+fn repeated([a, b, c, d]: [u8; 4]) -> u8x16 {
+    u8x16::new([a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d])
+}
+
+/// The mask as the byte behind `bytes` bytes meets it.
+fn turn(mut mask: [u8; 4], bytes: usize) -> [u8; 4] {
+    mask.rotate_left(bytes % 4);
+    mask
 }
 
 #[cfg(test)]

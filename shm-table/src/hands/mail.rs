@@ -178,7 +178,7 @@ impl Hands<'_> {
         mailbox
             .settled
             .put(mailbox.settled.peek().wrapping_add(bytes));
-        self.release_message(message);
+        self.release_message(message, 1);
         self.drop_settled();
     }
 

@@ -201,7 +201,7 @@ impl Hands<'_> {
             let dropped = self.entry_bytes(row, node);
             let message = entry.message.swap(0);
             row.sent.put(row.sent.peek().wrapping_add(dropped));
-            self.release_message(message);
+            self.release_message(message, 1);
         }
         self.commit(handle, stream);
     }

@@ -5,10 +5,11 @@ use std::io;
 use super::{Full, Hands};
 use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
 use crate::control::{Counter, ProcessState};
-use crate::handle::{RowHandle, Slot};
+use crate::handle::{MASTER, RowHandle, Slot};
 use crate::outbox;
 use crate::pool::{Hold, Item};
-use crate::row::{Order, State, Transport};
+use crate::ready::Ready;
+use crate::row::{Order, Row, RowWord, State, Transport};
 
 /// Who may use the last part of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,22 @@ const COMPOSED_BYTES_KEPT: usize = 1 << 20;
 /// The part of a pool (one 32nd) that only answers may use.
 const RESERVE_PART: u32 = 32;
 
-impl Hands<'_> {
+/// A message on its way into outboxes.
+struct Round<'t> {
+    first: u32,
+    bytes_max: u32,
+    /// What a recipient of each transport gets.
+    bytes_tcp: u64,
+    bytes_websocket: u64,
+    /// How many outboxes it was made ready for, and how many have it.
+    most: u32,
+    delivered: u32,
+    /// Whose ready bits were used last.
+    slot: Slot,
+    ready: Option<Ready<'t>>,
+}
+
+impl<'t> Hands<'t> {
     pub(super) fn reserved_blocks(&self) -> u32 {
         self.view.arena.heads.len() as u32 / RESERVE_PART
     }
@@ -145,7 +161,7 @@ impl Hands<'_> {
         to: &[RowHandle],
         urgency: Urgency,
     ) -> Result<u32, Full> {
-        self.targets.clear();
+        let mut round = self.begin_round(message, to.len(), urgency)?;
         for &handle in to {
             let Some(row) = self.view.row(handle) else {
                 continue;
@@ -153,33 +169,39 @@ impl Hands<'_> {
             let Some(word) = row.check(handle) else {
                 continue;
             };
-            if !matches!(word.state, State::LoggedIn | State::Connected) {
-                continue;
+            let is_open = matches!(word.state, State::LoggedIn | State::Connected);
+            if is_open && self.has_room(handle, row, word, u64::from(round.bytes_max)) {
+                self.push(&mut round, handle, row, word.owner.slot);
             }
-            let (pending, limit) = (
-                row.pending() + u64::from(message.bytes_max),
-                self.settings.outbox_bytes,
-            );
-            let blocked = row.blocked.peek() != 0;
-            let most = match blocked {
-                true => limit,
-                false => limit.saturating_mul(UNWRITTEN_FACTOR),
-            };
-            // Where nobody is there who could write it, nobody is slow.
-            if pending > most && self.view.lives(word.owner) {
-                self.order(handle, Order::SLOW);
-                continue;
-            }
-            if !blocked && pending > limit / 2 {
-                self.congested = Some(Congestion {
-                    slot: word.owner.slot,
-                    turn: self.turns(word.owner.slot),
-                });
-            }
-            self.targets.push((handle.row, word.owner.slot));
-            debug_assert_eq!(word.generation, handle.generation);
         }
-        self.push_to(message, to, urgency)
+        Ok(self.end_round(round))
+    }
+
+    /// Whether an outbox takes so many bytes more. If it does not, its session is too slow; if it is filled faster than it is
+    /// written, that is noted.
+    #[inline]
+    fn has_room(&mut self, handle: RowHandle, row: &Row, word: RowWord, bytes: u64) -> bool {
+        let (pending, limit) = (row.pending() + bytes, self.settings.outbox_bytes);
+        if pending <= limit / 2 {
+            return true;
+        }
+        let blocked = row.blocked.peek() != 0;
+        let most = match blocked {
+            true => limit,
+            false => limit.saturating_mul(UNWRITTEN_FACTOR),
+        };
+        // Where nobody is there who could write it, nobody is slow.
+        if pending > most && self.view.lives(word.owner) {
+            self.order(handle, Order::SLOW);
+            return false;
+        }
+        if !blocked {
+            self.congested = Some(Congestion {
+                slot: word.owner.slot,
+                turn: self.turns(word.owner.slot),
+            });
+        }
+        true
     }
 
     /// The worker to blame if, since the last call, a message went to a session that has much to read only because its worker
@@ -216,83 +238,108 @@ impl Hands<'_> {
     /// Puts a message into the outbox of an own row, in any state before `Done` and whatever its limit: for
     /// answers to a request that is not a message (HTTP), and for the last words to a session.
     pub fn deliver_closing(&mut self, message: Message, to: RowHandle) -> Result<(), Full> {
-        self.targets.clear();
-        if let Some((_, word)) = self.mine(to) {
-            self.targets.push((to.row, word.owner.slot));
+        let mut round = self.begin_round(message, 1, Urgency::Answer)?;
+        if let Some((row, word)) = self.mine(to) {
+            self.push(&mut round, to, row, word.owner.slot);
         }
-        self.push_to(message, &[to], Urgency::Answer).map(drop)
+        self.end_round(round);
+        Ok(())
     }
 
-    /// Pushes to the rows in `self.targets`, a subsequence of the rows in `to`.
-    fn push_to(
+    /// Makes a message ready for so many outboxes at most. With [`Full`] it is given back.
+    #[inline]
+    fn begin_round(
         &mut self,
         message: Message,
-        to: &[RowHandle],
+        most: usize,
         urgency: Urgency,
-    ) -> Result<u32, Full> {
+    ) -> Result<Round<'t>, Full> {
         let (_, reserve) = self.reserve(urgency);
-        let targets = std::mem::take(&mut self.targets);
-        let filled = targets.is_empty()
-            || self
-                .nodes
-                .fill(self.view.node_pool(), self.me, targets.len(), reserve);
-        if targets.is_empty() || !filled {
-            self.targets = targets;
+        let pool = self.view.node_pool();
+        if most > 0 && !self.nodes.fill(pool, self.me, most, reserve) {
             self.free_chain(message.first);
-            return if filled { Ok(0) } else { Err(Full) };
+            return Err(Full);
         }
-        let arena = self.view.arena;
-        arena.heads[message.first as usize]
-            .refs
-            .put(targets.len() as u32);
+        let head = &self.view.arena.heads[message.first as usize];
+        // As if it were in all of them: readers count down while this goes on.
+        head.refs.put(most as u32);
         self.share_chain(message.first);
-        let mut delivered = 0;
-        let mut handles = to.iter();
-        for &(index, slot) in &targets {
-            let Some(&handle) = handles.find(|handle| handle.row == index) else {
-                break;
-            };
-            let row = &self.view.rows[index as usize];
-            let Some(node) = self.nodes.pop() else { break };
-            let entry = &self.view.nodes[node as usize];
-            entry.message.put(message.first + 1);
-            entry.newer.put(0);
-            let bytes =
-                arena.message_bytes(message.first, row.transport() == Transport::WebSocket) as u64;
-            row.queued.add(bytes);
-            entry.hold().put(Hold::Shared.word());
-            if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {
-                // The row went to another life; these bytes were never in its outbox.
-                row.queued.sub(bytes);
-                self.release_entry(node);
-                continue;
-            }
-            delivered += 1;
-            if self.view.ready(slot).is_some_and(|ready| ready.mark(index)) {
-                self.touched |= 1 << slot;
-            }
+        let bytes = |websocket| self.view.arena.message_bytes(message.first, websocket) as u64;
+        Ok(Round {
+            first: message.first,
+            bytes_max: message.bytes_max,
+            bytes_tcp: bytes(false),
+            bytes_websocket: bytes(true),
+            most: most as u32,
+            delivered: 0,
+            slot: MASTER,
+            ready: None,
+        })
+    }
+
+    /// Pushes to the outbox of a row that `slot` owns.
+    #[inline]
+    fn push(&mut self, round: &mut Round<'t>, handle: RowHandle, row: &Row, slot: Slot) {
+        let Some(node) = self.nodes.pop() else {
+            return;
+        };
+        let entry = &self.view.nodes[node as usize];
+        entry.message.put(round.first + 1);
+        entry.newer.put(0);
+        let bytes = match row.transport() {
+            Transport::WebSocket => round.bytes_websocket,
+            Transport::Tcp => round.bytes_tcp,
+        };
+        row.queued.add(bytes);
+        entry.hold().put(Hold::Shared.word());
+        if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {
+            // The row went to another life; these bytes were never in its outbox.
+            row.queued.sub(bytes);
+            self.nodes.push(self.view.node_pool(), self.me, node);
+            return;
         }
-        self.targets = targets;
-        self.count(Counter::MessagesOut, u64::from(delivered));
+        round.delivered += 1;
+        if round.slot != slot {
+            round.slot = slot;
+            round.ready = self.view.ready(slot);
+        }
+        if round.ready.is_some_and(|ready| ready.mark(handle.row)) {
+            self.touched |= 1 << slot;
+        }
+    }
+
+    /// Evens what was begun for more outboxes than took the message, and returns how many did.
+    #[inline]
+    fn end_round(&mut self, round: Round<'_>) -> u32 {
+        let surplus = round.most - round.delivered;
+        if round.most == 0 {
+            self.free_chain(round.first);
+        } else if surplus > 0 {
+            self.release_message(round.first + 1, surplus);
+            self.nodes.trim(self.view.node_pool());
+        }
+        self.count(Counter::MessagesOut, u64::from(round.delivered));
         self.publish_in_hand();
-        Ok(delivered)
+        round.delivered
     }
 
     /// Takes back a node that is in no outbox any more, and its message with the last one.
+    #[inline]
     pub(super) fn release_entry(&mut self, node: u32) {
         let message = self.view.nodes[node as usize].message.peek();
         self.nodes.push(self.view.node_pool(), self.me, node);
-        self.release_message(message);
+        self.release_message(message, 1);
     }
 
-    /// Counts one entry less that refers to a message (index plus one; 0 = none).
-    pub(super) fn release_message(&mut self, message: u32) {
+    /// Counts so many entries less that refer to a message (index plus one; 0 = none).
+    #[inline]
+    pub(super) fn release_message(&mut self, message: u32, entries: u32) {
         let Some(first) = message.checked_sub(1) else {
             return;
         };
         let refs = &self.view.arena.heads[first as usize].refs;
         // Alone with it, nobody else can change the count: no exchange is needed.
-        if refs.get() == 1 || refs.sub(1) == 1 {
+        if refs.get() == entries || refs.sub(entries) == entries {
             self.free_chain(first);
         }
     }

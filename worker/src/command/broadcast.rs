@@ -65,5 +65,5 @@ pub(super) fn broadcast(
         }
     };
     // The sender hears its own word in any case; an `ack` comes only if it asked for one.
-    work.acknowledge(connection, &message_id, fate, false, id);
+    work.acknowledge(connection, fate, false, id);
 }

@@ -36,11 +36,13 @@ pub(super) struct Outbound<'a> {
 impl Work<'_> {
     /// Whether a user may have sessions on other hosts. `here`: somebody here has the message, so that nothing is lost to
     /// silence where the directory cannot be asked.
+    #[inline]
     pub(super) fn may_be_elsewhere(&self, user: &str, here: bool) -> bool {
         self.settings.cluster.enabled && self.ask(self.hands.user_elsewhere(user), here)
     }
 
     /// Whether a group may have members on other hosts.
+    #[inline]
     pub(super) fn group_may_be_elsewhere(&self, group: &str, here: bool) -> bool {
         self.settings.cluster.enabled && self.ask(self.hands.group_elsewhere(group), here)
     }

@@ -13,7 +13,7 @@ pub(super) fn sendgroup(
     send: &Send<'_>,
     id: Option<&str>,
 ) {
-    let Some(from) = work.hands.user_name(connection.handle) else {
+    let Some(speaker) = work.speaker(connection) else {
         return;
     };
     let mut recipients = work.lend_handles();
@@ -36,7 +36,7 @@ pub(super) fn sendgroup(
     let elsewhere = work.group_may_be_elsewhere(&send.to, others > 0);
     work.pass_on(
         connection,
-        &from,
+        &speaker,
         To::Group(&send.to),
         send,
         id,

@@ -2,7 +2,7 @@
 
 use protocol::code::ErrorCode;
 use protocol::letter::Kind;
-use protocol::reply::{self, MessageParts, Status, To};
+use protocol::reply::{self, MessageParts, Speaker, Status, To};
 use protocol::request::Send;
 use shm_table::RowHandle;
 
@@ -17,13 +17,14 @@ pub(super) fn sendto(
     send: &Send<'_>,
     id: Option<&str>,
 ) {
-    let Some(from) = work.hands.user_name(connection.handle) else {
+    let Some(speaker) = work.speaker(connection) else {
         return;
     };
+    let is_to_oneself = speaker.name() == send.to;
     let mut recipients = work.lend_handles();
     work.hands.sessions_of(&send.to, &mut recipients);
     let addressed = recipients.len();
-    if *from != *send.to {
+    if !is_to_oneself {
         work.hands
             .other_sessions(connection.handle, &mut recipients);
     }
@@ -33,10 +34,10 @@ pub(super) fn sendto(
     }
     let here = addressed > 0;
     let elsewhere = work.may_be_elsewhere(&send.to, here)
-        || *from != *send.to && work.may_be_elsewhere(&from, here);
+        || !is_to_oneself && work.may_be_elsewhere(speaker.name(), here);
     work.pass_on(
         connection,
-        &from,
+        &speaker,
         To::User(&send.to),
         send,
         id,
@@ -47,13 +48,13 @@ pub(super) fn sendto(
 }
 
 impl Work<'_> {
-    /// Sends a message of the connection's user, `from`, to `recipients`, a list that was lent, of whom the first
+    /// Sends a message of the connection's user, `speaker`, to `recipients`, a list that was lent, of whom the first
     /// `addressed` are those it is for, and to other hosts if it may concern them, and tells the sender what became of it.
     #[allow(clippy::too_many_arguments)] // two callers, each with its own view of who is concerned
     pub(super) fn pass_on(
         &mut self,
         connection: &mut Connection,
-        from: &str,
+        speaker: &Speaker,
         to: To<'_>,
         send: &Send<'_>,
         id: Option<&str>,
@@ -61,10 +62,9 @@ impl Work<'_> {
         addressed: usize,
         elsewhere: bool,
     ) {
-        let message_id = MessageId::of(self, connection);
         let parts = MessageParts {
-            id: &message_id,
-            from,
+            speaker,
+            ordinal: connection.stream.ordinal,
             to,
             content: send.content,
             time_ms: self.clock.unix_ms,
@@ -82,15 +82,15 @@ impl Work<'_> {
                 let outbound = Outbound {
                     kind,
                     to: name,
-                    from,
-                    message_id: &message_id,
+                    from: speaker.name(),
+                    message_id: &MessageId::of(self, connection),
                     id,
                     quiet: send.quiet,
                 };
                 self.hand_over(connection, &outbound, here, |w| reply::message(w, &parts))
             }
         };
-        self.acknowledge(connection, &message_id, fate, send.quiet, id);
+        self.acknowledge(connection, fate, send.quiet, id);
     }
 
     /// Sends a message to `recipients`, of whom the first `addressed` are those it is for, and tells
@@ -121,7 +121,6 @@ impl Work<'_> {
     pub(super) fn acknowledge(
         &mut self,
         connection: &mut Connection,
-        message_id: &MessageId,
         fate: Fate,
         quiet: bool,
         id: Option<&str>,
@@ -141,7 +140,8 @@ impl Work<'_> {
             }
         };
         if reply::is_told(status, quiet, id.is_some()) {
-            self.answer(connection, |w| reply::ack(w, id, message_id, status));
+            let message_id = MessageId::of(self, connection);
+            self.answer(connection, |w| reply::ack(w, id, &message_id, status));
         }
     }
 }
