@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
 use protocol::code::ErrorCode;
-use protocol::reply::{self, MessageParts, Speaker, Status, To};
+use protocol::reply::{self, MessageParts, Moment, Speaker, Status, To};
 use protocol::request::{self, ID_BYTES_MAX, Request};
 use protocol::{name, text};
 use serde_json::Value;
@@ -42,7 +42,7 @@ fn check_sent(text: &str, to: To<'_>, content: &str) {
         ordinal: 1,
         to,
         content,
-        time_ms: 7,
+        time: &Moment::new(7),
     };
     let reply = written(|w| reply::message(w, &parts));
     let reply = self::fields(&reply).expect("a reply is JSON");

@@ -6,6 +6,7 @@
 //! becoming a space. The only errors are those of the writer.
 
 mod json;
+mod moment;
 mod presence;
 mod speaker;
 
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use crate::code::{CloseCode, ErrorCode};
 use json::{Out, Raw, Text, Value, message_of_type};
 
+pub use moment::Moment;
 pub use presence::{Device, PresenceUser, presence};
 pub use speaker::Speaker;
 
@@ -37,8 +39,8 @@ pub struct MessageParts<'a> {
     pub to: To<'a>,
     /// Raw JSON.
     pub content: &'a str,
-    /// Milliseconds since 1970.
-    pub time_ms: u64,
+    /// When.
+    pub time: &'a Moment,
 }
 
 /// A message from an administrator to everyone.
@@ -168,7 +170,7 @@ pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Re
     out.put(b"\",\"content\":")?;
     Raw(parts.content).write(&mut out)?;
     out.put(b",\"time\":")?;
-    parts.time_ms.write(&mut out)?;
+    out.put(parts.time.digits())?;
     out.put(b"}")
 }
 

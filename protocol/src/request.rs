@@ -103,7 +103,11 @@ pub struct Refusal<'a> {
 /// refusals.
 #[inline]
 pub fn parse(text: &str) -> Result<Message<'_>, Refusal<'_>> {
-    understand::message(&fields::find(text)?)
+    let mut found = fields::Fields::default();
+    if quick::find(text, &mut found).is_none() {
+        found = fields::find_thoroughly(text)?;
+    }
+    understand::message(&found)
 }
 
 #[cfg(test)]

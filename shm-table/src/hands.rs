@@ -76,6 +76,8 @@ pub struct Hands<'t> {
     /// Scratch of `write_output`: entries, and the bytes of several messages.
     written: Vec<u32>,
     gathered: Vec<u8>,
+    /// The user whose sessions were asked for last. An entry keeps its name for its whole life.
+    asked_for: Option<(Name, Link)>,
     walk: Walk,
     /// The link's mailbox, in the link's hands.
     mail: mail::Open,
@@ -107,6 +109,7 @@ impl Table {
             composed: Vec::new(),
             written: Vec::new(),
             gathered: Vec::new(),
+            asked_for: None,
             walk: Walk::default(),
             mail: mail::Open::default(),
             touched: 0,

@@ -236,8 +236,15 @@ impl<'t, T: Item> Pool<'t, T> {
     }
 }
 
-/// How many items move between a magazine and its pool at a time.
-const BATCH: usize = 32;
+/// How many items move between a magazine and its pool at a time, where the pool is large: about as many as one turn needs, so that
+/// what a turn takes and gives back stays in hand.
+const BATCH: usize = 1_024;
+
+/// The part of a pool that a batch may be.
+const BATCH_PART: usize = 256;
+
+/// Items in hand that are kept without a look at the pool's size.
+const KEPT_ALWAYS: usize = 32;
 
 /// Items of one pool in one process's hands: taking one is a pop from a private list.
 ///
@@ -265,7 +272,7 @@ impl Magazine {
         if self.items.len() < wanted {
             let missing = wanted - self.items.len();
             // Never more than a fraction of a small pool in one hand, or the others starve.
-            let extra = BATCH.min(pool.items.len() / 64);
+            let extra = BATCH.min(pool.items.len() / BATCH_PART);
             if (pool.head.free() as usize) < missing + reserve as usize {
                 return false;
             }
@@ -298,8 +305,11 @@ impl Magazine {
     /// Gives back what is more in hand than is worth keeping.
     #[inline]
     pub fn trim<T: Item>(&mut self, pool: Pool<'_, T>) {
-        let keep = BATCH.min(pool.items.len() / 64);
-        if self.items.len() > keep + BATCH {
+        if self.items.len() <= KEPT_ALWAYS {
+            return;
+        }
+        let keep = BATCH.min(pool.items.len() / BATCH_PART);
+        if self.items.len() > 2 * keep + KEPT_ALWAYS {
             let surplus = self.items.split_off(keep);
             pool.give(&surplus);
         }

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use protocol::reply::Moment;
+
 /// Both clocks of a turn. Whatever happens within one turn happens at one time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Clock {
@@ -9,17 +11,24 @@ pub(crate) struct Clock {
     pub table_ms: u64,
     /// Milliseconds since 1970, as clients see it.
     pub unix_ms: u64,
+    /// The same as messages tell it.
+    pub moment: Moment,
 }
 
 impl Clock {
-    /// The present, given the table's clock.
-    pub fn now(table_ms: u64) -> Self {
+    /// The present, given the table's clock. What was written out before is used again within its millisecond.
+    pub fn now(table_ms: u64, before: &Clock) -> Self {
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
         Clock {
             table_ms,
-            unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+            unix_ms,
+            moment: match before.moment.ms() == unix_ms {
+                true => before.moment,
+                false => Moment::new(unix_ms),
+            },
         }
     }
 

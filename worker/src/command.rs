@@ -41,8 +41,8 @@ pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &st
     if !is_within_rate(work, connection, id) {
         return;
     }
-    match parsed {
-        Ok(Message { request, .. }) => choose(work, connection, &request, id),
+    match &parsed {
+        Ok(Message { request, .. }) => choose(work, connection, request, id),
         Err(refusal) => work.refuse(connection, refusal.code, &refusal.sentence, id),
     }
     connection.redo = false;

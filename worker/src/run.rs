@@ -145,7 +145,7 @@ fn ring(work: &mut Work<'_>, doorbells: &[OwnedFd]) {
 
 impl Work<'_> {
     fn begin_turn(&mut self) {
-        self.clock = crate::clock::Clock::now(self.table.now_ms());
+        self.clock = crate::clock::Clock::now(self.table.now_ms(), &self.clock);
         self.hands.heartbeat_at(self.clock.table_ms);
         self.hands.count(Counter::Turns, 1);
     }

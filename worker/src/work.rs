@@ -71,7 +71,7 @@ impl<'t> Work<'t> {
             seats: Seats::default(),
             poller,
             events: Vec::new(),
-            clock: Clock::now(table.now_ms()),
+            clock: Clock::now(table.now_ms(), &Clock::default()),
             finished: Vec::new(),
             clients: Vec::new(),
             again: Vec::new(),

@@ -67,7 +67,7 @@ fn messages_name_a_user_or_a_group_and_keep_their_content() {
         ordinal: 1,
         to: To::User("c"),
         content,
-        time_ms: 1_700_000_000_123,
+        time: &Moment::new(1_700_000_000_123),
     };
     assert_eq!(
         written(|w| message(w, &parts)),
@@ -75,7 +75,7 @@ fn messages_name_a_user_or_a_group_and_keep_their_content() {
     );
     let parts = MessageParts {
         to: To::Group("g"),
-        time_ms: 0,
+        time: &Moment::new(0),
         ..parts
     };
     assert_eq!(

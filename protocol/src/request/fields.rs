@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Refusal, quick};
+use super::Refusal;
 use crate::code::ErrorCode;
 
 /// A field that this protocol knows.
@@ -105,17 +105,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Finds the fields, or refuses the text as a whole.
-#[inline]
-pub(super) fn find(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
-    let mut fields = Fields::default();
-    if quick::find(text, &mut fields).is_some() {
-        return Ok(fields);
-    }
-    find_thoroughly(text)
-}
-
-/// The same for any text.
+/// Finds the fields in any text, or refuses it as a whole.
 pub(super) fn find_thoroughly(text: &str) -> Result<Fields<'_>, Refusal<'_>> {
     let first = text
         .bytes()

@@ -2,6 +2,9 @@
 
 use wide::u8x16;
 
+/// So many bytes are taken in one go.
+const STRIDE: usize = 64;
+
 /// Makes `plain` what `masked` is without its mask, whose first byte meets the first of `masked`.
 /// Returns the mask as the byte behind them meets it.
 pub(super) fn unmask(masked: &[u8], mask: [u8; 4], plain: &mut Vec<u8>) -> [u8; 4] {
@@ -9,11 +12,12 @@ pub(super) fn unmask(masked: &[u8], mask: [u8; 4], plain: &mut Vec<u8>) -> [u8; 
     // be filled up.
     plain.resize(masked.len(), 0);
     let wide = repeated(mask);
-    let (blocks, _) = masked.as_chunks();
-    let (to_blocks, _) = plain.as_chunks_mut();
-    for (to, block) in to_blocks.iter_mut().zip(blocks) {
-        *to = (u8x16::new(*block) ^ wide).to_array();
+    let (strides, rest) = masked.as_chunks::<STRIDE>();
+    let (to_strides, to_rest) = plain.as_chunks_mut::<STRIDE>();
+    for (to, stride) in to_strides.iter_mut().zip(strides) {
+        unmask_blocks(stride, wide, to);
     }
+    unmask_blocks(rest, wide, to_rest);
     if let (Some(last), Some(to)) = (masked.last_chunk(), plain.last_chunk_mut()) {
         // What it repeats of the block before comes out as before.
         let turned = repeated(turn(mask, masked.len()));
@@ -26,14 +30,24 @@ pub(super) fn unmask(masked: &[u8], mask: [u8; 4], plain: &mut Vec<u8>) -> [u8; 
     turn(mask, masked.len())
 }
 
+#[inline]
+fn unmask_blocks(masked: &[u8], wide: u8x16, plain: &mut [u8]) {
+    let (blocks, _) = masked.as_chunks();
+    let (to_blocks, _) = plain.as_chunks_mut();
+    for (to, block) in to_blocks.iter_mut().zip(blocks) {
+        *to = (u8x16::new(*block) ^ wide).to_array();
+    }
+}
+
 fn repeated([a, b, c, d]: [u8; 4]) -> u8x16 {
     u8x16::new([a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d])
 }
 
 /// The mask as the byte behind `bytes` bytes meets it.
-fn turn(mut mask: [u8; 4], bytes: usize) -> [u8; 4] {
-    mask.rotate_left(bytes % 4);
-    mask
+#[inline]
+fn turn(mask: [u8; 4], bytes: usize) -> [u8; 4] {
+    let bits = 8 * (bytes as u32 % 4);
+    u32::from_le_bytes(mask).rotate_right(bits).to_le_bytes()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn sendto(
     };
     let is_to_oneself = speaker.name() == send.to;
     let mut recipients = work.lend_handles();
-    work.hands.sessions_of(&send.to, &mut recipients);
+    work.hands.sessions_of_same(&send.to, &mut recipients);
     let addressed = recipients.len();
     if !is_to_oneself {
         work.hands
@@ -62,12 +62,13 @@ impl Work<'_> {
         addressed: usize,
         elsewhere: bool,
     ) {
+        let moment = self.clock.moment;
         let parts = MessageParts {
             speaker,
             ordinal: connection.stream.ordinal,
             to,
             content: send.content,
-            time_ms: self.clock.unix_ms,
+            time: &moment,
         };
         let status = self.send(&parts, &recipients, addressed);
         self.return_handles(recipients);

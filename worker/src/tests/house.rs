@@ -240,7 +240,7 @@ impl<'t> House<'t> {
         while quiet < 2 {
             quiet += 1;
             for work in &mut self.works {
-                work.clock = crate::clock::Clock::now(self.table.now_ms());
+                work.clock = crate::clock::Clock::now(self.table.now_ms(), &work.clock);
                 work.hands.count(Counter::Turns, 1);
                 work.poller.wait(0, &mut work.events).unwrap();
                 let waits = !work.again.is_empty() || !work.congested.is_empty();
