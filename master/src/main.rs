@@ -32,6 +32,7 @@ mod source;
 mod standstill;
 mod status;
 mod status_cluster;
+mod status_turns;
 mod stop;
 mod succession;
 mod supervision;

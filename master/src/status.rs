@@ -10,6 +10,7 @@ use shm_table::Transport;
 use crate::master::Master;
 use crate::post::Post;
 use crate::status_cluster::Cluster;
+use crate::status_turns::Turns;
 
 /// The state of the server at one moment. Names and meanings are kept: programs read this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +61,9 @@ pub struct Process {
     pub sessions: u32,
     /// Since the slot was first used.
     pub counters: BTreeMap<String, u64>,
+    /// Of a worker: how long the turns of its event loop took, since the slot was first used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Turns>,
 }
 
 /// One section of the table.
@@ -144,6 +148,7 @@ impl Process {
                 .into_iter()
                 .map(|(name, n)| (name.to_owned(), n))
                 .collect(),
+            turns: Turns::of(&stats.turns),
         }
     }
 }
@@ -234,6 +239,11 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
         "\nsessions: {by_state}; newcomers refused: {}",
         status.refusals
     )?;
+    for process in &status.processes {
+        if let Some(turns) = &process.turns {
+            writeln!(out, "turns of slot {}: {turns}", process.slot)?;
+        }
+    }
     if let Some(cluster) = &status.cluster {
         cluster.write(out)?;
     }
@@ -288,6 +298,7 @@ mod tests {
             deaths: 31,
             sessions: 5,
             counters: [("messages_in".to_owned(), 99)].into(),
+            turns: None,
         };
         let status = Status {
             version: "1.2.3".into(),

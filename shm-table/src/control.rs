@@ -111,7 +111,7 @@ pub enum Counter {
     Refused,
     /// Sessions closed by the server against their will.
     Kicked,
-    /// Turns of the event loop.
+    /// Rounds of the event loop: reads of what is ready, and writes of all that came of it.
     Turns,
     /// Connections taken over from a predecessor.
     Adopted,
@@ -151,6 +151,20 @@ impl Counter {
     ];
 }
 
+/// How many kinds of turns are told apart.
+pub(crate) const TURN_BUCKETS: usize = 13;
+
+/// Turns that took less than this many microseconds are counted in a bucket and not in those before; the last has no bound.
+pub(crate) fn turn_below_us(bucket: usize) -> u64 {
+    16 << bucket
+}
+
+/// In which bucket a turn of so many microseconds is counted.
+#[inline]
+pub(crate) fn turn_bucket(us: u64) -> usize {
+    ((u64::BITS - (us / 16).leading_zeros()) as usize).min(TURN_BUCKETS - 1)
+}
+
 /// A process's block. The master writes the first four words, the process itself the rest,
 /// anybody may clear `sleeping`.
 #[repr(C, align(64))]
@@ -177,6 +191,9 @@ pub(crate) struct Control {
     /// Table milliseconds at which the next process is started, while the state is `Waiting`. Master.
     pub again_at: Word64,
     pub counters: [Word64; 16],
+    /// Turns of the event loop by how long they took, see [`turn_bucket`], and the longest in microseconds.
+    pub turns: [Word64; TURN_BUCKETS],
+    pub longest_turn_us: Word64,
 }
 
 impl Control {
@@ -187,5 +204,24 @@ impl Control {
                 ProcessState::of(self.state.get()),
                 ProcessState::Starting | ProcessState::Running
             )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_counted_where_it_belongs() {
+        assert_eq!(turn_bucket(0), 0);
+        for us in 0..200_000 {
+            let bucket = turn_bucket(us);
+            assert!(
+                us < turn_below_us(bucket) || bucket == TURN_BUCKETS - 1,
+                "{us}"
+            );
+            assert!(bucket == 0 || us >= turn_below_us(bucket - 1), "{us}");
+        }
+        assert_eq!(turn_bucket(u64::MAX), TURN_BUCKETS - 1);
     }
 }

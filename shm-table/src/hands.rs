@@ -11,7 +11,7 @@ mod session;
 
 use std::net::SocketAddr;
 
-use crate::control::{Counter, ProcessState};
+use crate::control::{Counter, ProcessState, turn_bucket};
 use crate::handle::{LINK, Link, ProcessId, RowHandle};
 use crate::pool::Magazine;
 use crate::ready::{Walk, announce_sleep, must_ring};
@@ -150,6 +150,17 @@ impl<'t> Hands<'t> {
     pub fn count(&self, counter: Counter, n: u64) {
         let word = &self.view.controls[usize::from(self.me.slot)].counters[counter as usize];
         word.put(word.peek().wrapping_add(n));
+    }
+
+    /// Counts a turn of the event loop that took so many microseconds.
+    #[inline]
+    pub fn turn_took(&self, us: u64) {
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        let turns = &control.turns[turn_bucket(us)];
+        turns.put(turns.peek().wrapping_add(1));
+        if us > control.longest_turn_us.peek() {
+            control.longest_turn_us.put(us);
+        }
     }
 
     /// Takes a row into this process's care: one that was seated for this slot, which enters `state`, or one that a

@@ -102,7 +102,7 @@ pub use seats::{Newcomer, Seats};
 #[cfg(not(loom))]
 pub use session_id::SessionId;
 #[cfg(not(loom))]
-pub use stats::{Account, ProcessStats, SectionStats, Stats};
+pub use stats::{Account, ProcessStats, SectionStats, Stats, TurnTimes};
 #[cfg(not(loom))]
 pub use table::{AttachError, CreateError, Table};
 #[cfg(not(loom))]

@@ -1,6 +1,6 @@
 //! What `status` shows: processes, sessions, and the fill and high-water mark of every section.
 
-use crate::control::{Control, Counter, ProcessState, Role};
+use crate::control::{Control, Counter, ProcessState, Role, TURN_BUCKETS, turn_below_us};
 use crate::handle::{Link, ProcessId, RowHandle, Slot};
 use crate::pool::{Item, Pool};
 use crate::row::State;
@@ -42,6 +42,17 @@ pub struct ProcessStats {
     pub sessions: u32,
     /// Its slot's counters.
     pub counters: Vec<(&'static str, u64)>,
+    /// Turns of its slot's event loops, by how long they took.
+    pub turns: TurnTimes,
+}
+
+/// How long turns of an event loop took, from waking to sleeping, the sleep not counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnTimes {
+    /// So many took less than so many microseconds, and not less than the bound before; the last is everything longer.
+    pub below_us: Vec<(u64, u64)>,
+    /// The longest, in microseconds.
+    pub longest_us: u64,
 }
 
 /// A row that is not free, as the kernel must see its connection.
@@ -303,6 +314,12 @@ fn processes(view: &View<'_>, sessions: &[u32]) -> Vec<ProcessStats> {
                 .iter()
                 .map(|&(counter, name)| (name, control.counters[counter as usize].peek()))
                 .collect(),
+            turns: TurnTimes {
+                below_us: (0..TURN_BUCKETS)
+                    .map(|bucket| (turn_below_us(bucket), control.turns[bucket].peek()))
+                    .collect(),
+                longest_us: control.longest_turn_us.peek(),
+            },
         });
     }
     processes

@@ -199,6 +199,12 @@ impl Table {
         self.view().now_ms()
     }
 
+    /// The same in microseconds.
+    #[inline]
+    pub fn now_us(&self) -> u64 {
+        self.view().now_us()
+    }
+
     /// Process slots: one more than the highest.
     pub fn slots(&self) -> Slot {
         self.layout.controls.count as Slot

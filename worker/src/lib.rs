@@ -30,6 +30,7 @@ mod rate;
 mod reading;
 mod run;
 mod seats;
+mod slice;
 mod socket;
 mod websocket;
 mod work;

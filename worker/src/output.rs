@@ -165,8 +165,8 @@ impl Work<'_> {
         self.finish(connection);
     }
 
-    /// Serves the rows of this worker that have something to write or an order, each once.
-    pub fn serve_ready(&mut self) {
+    /// Serves the rows of this worker that have something to write or an order, each once. False: the turn's time was over before.
+    pub fn serve_ready(&mut self) -> bool {
         while let Some(handle) = self.hands.next_ready() {
             let Some(mut connection) = self.connection(handle.row) else {
                 continue;
@@ -175,7 +175,11 @@ impl Work<'_> {
             if !connection.gone && !self.seats.has(handle.row, Hint::Blocked) {
                 self.flush(&mut connection);
             }
+            if self.is_time_over(2) {
+                return false;
+            }
         }
+        true
     }
 
     /// The socket has room again.

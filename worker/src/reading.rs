@@ -19,7 +19,7 @@ use crate::work::Work;
 pub(crate) const HEADROOM: usize = 16 * 1024;
 
 /// Most bytes read from one socket per turn, so that a fast sender does not keep the others waiting.
-pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const READ_BYTES_MAX: usize = 32 * 1024;
 
 const _: () = assert!(protocol::http::HEAD_BYTES_MAX <= HEADROOM);
 const _: () = assert!(protocol::ws::TAIL_MAX <= HEADROOM);

@@ -15,9 +15,10 @@ use crate::error::Error;
 use crate::poller::Poller;
 use crate::reading::{HEADROOM, READ_BYTES_MAX};
 use crate::seats::Hint;
+use crate::slice::Round;
 use crate::work::Work;
 
-/// Input handled before output is written, within one turn. A recipient who keeps up must not pass
+/// Input handled before output is written, within one round. A recipient who keeps up must not pass
 /// its outbox limit only because we read from many senders before we write.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
@@ -111,7 +112,7 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
             info!("drained");
             return Ok(());
         }
-        let reads = !work.again.is_empty() && !work.window_in_use;
+        let reads = (!work.again.is_empty() || work.is_in_round()) && !work.window_in_use;
         let idle = !reads && !paused.get() && work.hands.about_to_sleep();
         let most_ms = match idle {
             false => 0,
@@ -119,6 +120,7 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
             // Not more than a tick.
             true => (next_tick_ms - now_ms) as u16,
         };
+        work.end_turn();
         let woken = work
             .poller
             .wait(most_ms, &mut work.events)
@@ -145,9 +147,18 @@ fn ring(work: &mut Work<'_>, doorbells: &[OwnedFd]) {
 
 impl Work<'_> {
     fn begin_turn(&mut self) {
-        self.clock = crate::clock::Clock::now(self.table.now_ms(), &self.clock);
+        let now_us = self.table.now_us();
+        self.slice.began_us = now_us;
+        self.clock = crate::clock::Clock::now(now_us / 1000, &self.clock);
         self.hands.heartbeat_at(self.clock.table_ms);
-        self.hands.count(Counter::Turns, 1);
+        if self.round.is_new() {
+            self.hands.count(Counter::Turns, 1);
+        }
+    }
+
+    fn end_turn(&mut self) {
+        let took = self.table.now_us().wrapping_sub(self.slice.began_us);
+        self.hands.turn_took(took);
     }
 
     /// Another process has been started in this one's place. Between two turns nothing is half done, so all that is left to
@@ -167,20 +178,48 @@ impl Work<'_> {
         }
     }
 
-    /// Reads every socket that is ready, then writes every row that is.
+    /// Reads every socket that is ready, then writes every row that is; or what can be done of that in one turn.
     pub fn turn(&mut self, window: &mut ReadWindow<'_>) {
         if self.window_in_use {
             // Whoever was interrupted comes with the next message of the master; what happened meanwhile waits.
-            return self.serve_ready();
+            self.serve_ready();
+            return;
         }
-        self.relieve();
-        let mut input = Input { window, bytes: 0 };
-        for row in std::mem::take(&mut self.again) {
+        if !self.round.writing {
+            if self.round.is_new() {
+                self.relieve();
+            }
+            self.round.writing = self.read_again_in_turn(window) && self.take_events(window);
+        }
+        if self.round.writing && self.serve_ready() {
+            self.round = Round::default();
+        }
+    }
+
+    /// Reads once more from those whose sockets had more. False: the turn's time was over before.
+    fn read_again_in_turn(&mut self, window: &mut ReadWindow<'_>) -> bool {
+        let rows = std::mem::take(&mut self.again);
+        for (at, &row) in rows.iter().enumerate() {
             self.seats.set(row, Hint::Again, false);
-            input.read(self, row);
+            if self.read_in_turn(window, row) {
+                let rest = &rows[at + 1..];
+                self.again.extend_from_slice(rest);
+                return self.has_read_enough();
+            }
         }
+        true
+    }
+
+    /// Looks at what happened to sockets. False: the turn's time was over before.
+    fn take_events(&mut self, window: &mut ReadWindow<'_>) -> bool {
         let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
+        let mut done = 0;
+        let mut is_over = false;
+        for event in &events {
+            if is_over {
+                break;
+            }
+            done += 1;
             self.seats.set(event.row, Hint::HungUp, event.hung_up);
             if event.urgent {
                 self.seats.set(event.row, Hint::Urgent, true);
@@ -191,29 +230,25 @@ impl Work<'_> {
                 self.seats.set(event.row, Hint::Blocked, false);
             }
             if event.readable && !self.seats.has(event.row, Hint::Again) {
-                input.read(self, event.row);
+                is_over = self.read_in_turn(window, event.row);
             }
             if event.writable {
                 self.writable(event.row);
             }
         }
+        events.drain(..done);
         self.events = events;
-        self.serve_ready();
+        self.events.is_empty() || self.has_read_enough()
     }
-}
 
-/// The input of a turn, interrupted for output now and then.
-struct Input<'w, 't> {
-    window: &'w mut ReadWindow<'t>,
-    bytes: usize,
-}
+    /// Reads from a connection. True: no more is to be read in this turn.
+    fn read_in_turn(&mut self, window: &mut ReadWindow<'_>, row: u32) -> bool {
+        let bytes = self.read(window, row);
+        self.round.read_bytes += bytes.max(1);
+        self.is_time_over(1 + bytes as u32 / 1024) || self.has_read_enough()
+    }
 
-impl Input<'_, '_> {
-    fn read(&mut self, work: &mut Work<'_>, row: u32) {
-        self.bytes += work.read(self.window, row);
-        if self.bytes > INPUT_BYTES_MAX {
-            self.bytes = 0;
-            work.serve_ready();
-        }
+    fn has_read_enough(&self) -> bool {
+        self.round.read_bytes > INPUT_BYTES_MAX
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::poller::{Event, Poller};
 use crate::seats::Seats;
+use crate::slice::{Round, Slice};
 
 /// All that is at hand. Of the fields, only `hands` reaches the sessions; the rest is private to
 /// this process and may be lost with it.
@@ -30,6 +31,10 @@ pub(crate) struct Work<'t> {
     pub finished: Vec<Seat>,
     /// Where connections really come from, as their proxies said, and not yet reported to the master.
     pub clients: Vec<(Seat, IpAddr)>,
+    /// How far the present turn is.
+    pub slice: Slice,
+    /// The round of reading and writing that the turn is in.
+    pub round: Round,
     /// Rows whose sockets had more than one read could take: each is read once more next turn.
     pub again: Vec<u32>,
     /// Rows that wait for the turns of other workers before they are read again.
@@ -74,6 +79,8 @@ impl<'t> Work<'t> {
             clock: Clock::now(table.now_ms(), &Clock::default()),
             finished: Vec::new(),
             clients: Vec::new(),
+            slice: Slice::default(),
+            round: Round::default(),
             again: Vec::new(),
             congested: Vec::new(),
             draining: false,

@@ -1,0 +1,66 @@
+//! The time that a turn may take, and the round of reading and writing that goes on over several turns when it takes longer.
+//!
+//! A round reads what is ready and then writes what came of it, all of it: to write earlier would mean more, smaller writes. A turn is a
+//! slice of a round, so that the master, orders and deadlines are looked at in between, however much there is to do.
+
+use crate::work::Work;
+
+/// After so many microseconds a turn begins nothing more. What it has begun then takes some hundred more at most.
+const TURN_US: u64 = 400;
+
+/// How much is done between two looks at the clock, which take some 25 ns each.
+const LOOK_AFTER: u32 = 8;
+
+/// How far a turn is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    /// Table microseconds.
+    pub began_us: u64,
+    /// Microseconds that a turn may take.
+    pub most_us: u64,
+    undone: u32,
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Slice {
+            began_us: 0,
+            most_us: TURN_US,
+            undone: 0,
+        }
+    }
+}
+
+/// What is left of a round.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Round {
+    /// Bytes read in it.
+    pub read_bytes: usize,
+    /// Reading is over; what is to be written is being written.
+    pub writing: bool,
+}
+
+impl Round {
+    /// Nothing has been done in it.
+    pub fn is_new(&self) -> bool {
+        self.read_bytes == 0 && !self.writing
+    }
+}
+
+impl Work<'_> {
+    /// Notes that something was done, of a weight (1: a short read or a write), and tells whether the turn's time is over.
+    #[inline]
+    pub fn is_time_over(&mut self, weight: u32) -> bool {
+        self.slice.undone += weight;
+        if self.slice.undone < LOOK_AFTER {
+            return false;
+        }
+        self.slice.undone = 0;
+        self.table.now_us().wrapping_sub(self.slice.began_us) >= self.slice.most_us
+    }
+
+    /// True if the round is not over.
+    pub fn is_in_round(&self) -> bool {
+        self.round.writing || !self.events.is_empty()
+    }
+}
