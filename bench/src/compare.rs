@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::check::Faults;
 use crate::connect;
 use crate::fanout::Fanout;
-use crate::pairs::Pairs;
+use crate::pairs::{Pairs, Partners};
 use crate::run::Span;
 use crate::subject::{Kind, Needs, Subject};
 
@@ -47,6 +47,7 @@ fn loads() -> Vec<Load> {
             size,
             window,
             rate: None,
+            partners: Partners::Neighbours,
         }),
         target,
     };
@@ -198,7 +199,8 @@ pub fn run(plan: &Plan) -> Faults {
     faults
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+/// The middle one.
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

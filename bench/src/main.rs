@@ -17,6 +17,8 @@ mod load;
 mod pairs;
 mod pause;
 mod run;
+mod scaling;
+mod storm;
 mod subject;
 mod swarm;
 mod tree;
@@ -36,12 +38,14 @@ Against a server of its own, or one that runs (--connect ADDRESS --pid PID; --se
   fanout   some speak to a whole group         --members 1000 --senders 1 --size 64 --window 1 --seconds 5
   connect  connect, log in, be cut off         --count 8000 --at-once 50
   hold     stay, logged in, and do nothing     --count 8000 --seconds 5
+  storm    all are cut off and return at once  --count 10000
 
 Several servers in turn, as a table:
   compare  floor, plain and this server        --rounds 3 --seconds 2 --only PART_OF_A_LOAD'S_NAME --write FILE
                                                --subjects floor,plain,steadfast (or executables, as name=path)
 
 What only this server has:
+  scaling                                      one worker and two, pairs within and across  --rounds 3 --seconds 1
   idle [SESSIONS]                              memory of idle, logged-in connections, process by process
   load BIN [OTHER_BIN [ROUNDS [PART]]]         processor time per message with two workers, one executable or two
   cluster                                      messages between two hosts, over each bus
@@ -54,7 +58,7 @@ fn main() {
         [command, ref options @ ..] if options.iter().any(|word| word.starts_with("--")) => {
             Arguments::read(options).and_then(|options| obey(command, options))
         }
-        ["pairs" | "fanout" | "connect" | "hold" | "compare"] => {
+        ["pairs" | "fanout" | "connect" | "hold" | "storm" | "scaling" | "compare"] => {
             Arguments::read(&[]).and_then(|options| obey(arguments[0], options))
         }
         ref words => obey_words(words),
@@ -91,6 +95,7 @@ fn obey(command: &str, mut options: Arguments) -> Result<(), String> {
                 size: options.take("size", 64)?,
                 window: options.take("window", 16)?,
                 rate: options.maybe("rate")?,
+                partners: pairs::Partners::Neighbours,
             };
             if pairs.connections % 2 == 1 || pairs.size < content::BYTES_MIN {
                 let least = content::BYTES_MIN;
@@ -136,6 +141,20 @@ fn obey(command: &str, mut options: Arguments) -> Result<(), String> {
                 "{}",
                 connect::idle(&subject, count, Duration::from_secs(seconds))
             );
+        }
+        "storm" => {
+            let count = options.take("count", 10_000)?;
+            let subject = options.subject(Needs::connections(count))?;
+            options.end()?;
+            let connected = connect::connect(&subject, count.min(8_000), 50);
+            println!("one after another, some at a time:\n{connected}");
+            println!("at once:\n{}", storm::run(&subject, count));
+        }
+        "scaling" => {
+            let (rounds, seconds) = (options.take("rounds", 3)?, options.take("seconds", 1.0)?);
+            let kind = arguments::kind(&options.take("server", "steadfast".to_owned())?);
+            options.end()?;
+            end_badly(scaling::run(&kind, rounds, span(seconds)));
         }
         "compare" => {
             let names = options.take("subjects", "floor,plain,steadfast".to_owned())?;

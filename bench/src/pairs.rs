@@ -11,7 +11,7 @@ use crate::swarm::{self, Swarm};
 /// The load.
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs {
-    /// Connections, an even number: 0 talks to 1, 2 to 3.
+    /// Connections, an even number.
     pub connections: usize,
     /// Bytes of content.
     pub size: usize,
@@ -20,6 +20,29 @@ pub struct Pairs {
     /// Messages a second of all together, instead of answering; their latency counts from the time at which each should have been
     /// sent.
     pub rate: Option<u64>,
+    pub partners: Partners,
+}
+
+/// Who talks to whom. With two workers, every second connection is on each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partners {
+    /// 0 to 1, 2 to 3: across two workers.
+    Neighbours,
+    /// 0 to 2, 1 to 3: within each of two workers. The connections are a multiple of four.
+    NextButOne,
+    /// Of each eight, the first four as neighbours and the others not: half of all across. The connections are a multiple of eight.
+    Both,
+}
+
+impl Partners {
+    fn of(self, number: usize) -> usize {
+        match self {
+            Partners::Neighbours => number ^ 1,
+            Partners::NextButOne => number ^ 2,
+            Partners::Both if number & 4 == 0 => number ^ 1,
+            Partners::Both => number ^ 2,
+        }
+    }
 }
 
 impl Pairs {
@@ -29,7 +52,7 @@ impl Pairs {
         let mut streams = vec![Stream::default(); self.connections];
         let mut hints = vec![0; self.connections];
         for number in 0..self.connections {
-            swarm.prepare(number, Request::SendTo(number ^ 1), &content);
+            swarm.prepare(number, Request::SendTo(self.partners.of(number)), &content);
         }
         let mut meter = Meter::new(subject.pid(), &swarm, span);
         let began = swarm.now();
@@ -76,7 +99,7 @@ impl Pairs {
                     meter.faults.corrupt += 1;
                     return;
                 };
-                if said.sender != number ^ 1 {
+                if said.sender != self.partners.of(number) {
                     meter.faults.corrupt += 1;
                     return;
                 }
@@ -88,7 +111,7 @@ impl Pairs {
             });
         }
         for (number, stream) in streams.iter().enumerate() {
-            meter.faults.lost += stream.lost(swarm.posted(number ^ 1));
+            meter.faults.lost += stream.lost(swarm.posted(self.partners.of(number)));
         }
         swarm.clients.into_iter().for_each(swarm::Client::cut);
         meter.outcome()
@@ -96,6 +119,6 @@ impl Pairs {
 
     fn outstanding(&self, swarm: &Swarm, streams: &[Stream]) -> bool {
         let mut streams = streams.iter().enumerate();
-        streams.any(|(number, stream)| stream.lost(swarm.posted(number ^ 1)) > 0)
+        streams.any(|(number, stream)| stream.lost(swarm.posted(self.partners.of(number))) > 0)
     }
 }

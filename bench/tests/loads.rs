@@ -69,6 +69,24 @@ fn connect() {
 }
 
 #[test]
+fn all_return_from_a_storm() {
+    for server in ["floor", "plain", "steadfast"] {
+        let output = bench(&["storm", "--count", "60", "--server", server]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{server}: {output:?}");
+        assert!(said.contains("all 60 are back"), "{server}: {said}");
+    }
+}
+
+#[test]
+fn scaling() {
+    let output = bench(&["scaling", "--rounds", "1", "--seconds", "0.1"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.contains("| window 16: us a message |"), "{said}");
+}
+
+#[test]
 fn a_wrong_command_line_is_explained() {
     for arguments in [
         &[][..],
