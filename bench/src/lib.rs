@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod layout;
+pub mod place;
 pub mod wire;

@@ -8,6 +8,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, recv, send, socket,
 };
 use std::os::fd::{AsRawFd, OwnedFd};
+use tests::raw::upgrade_request;
 use yardstick::layout::Request;
 use yardstick::wire;
 
@@ -129,11 +130,7 @@ impl Client {
             return Err(());
         }
         if self.stage == Stage::Connecting && events.contains(EpollFlags::EPOLLOUT) {
-            let request = format!(
-                "GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            );
-            self.say(request.as_bytes())?;
+            self.say(upgrade_request(address, "/ws", "").as_bytes())?;
             self.stage = Stage::Upgrading;
         }
         let mut buffer = [0; 4096];

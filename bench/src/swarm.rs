@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv, send};
+use tests::raw::upgrade_request;
 use yardstick::layout::Request;
 use yardstick::wire::{self, Frame};
 
@@ -53,11 +54,7 @@ impl Client {
             dirty: false,
             blocked: false,
         };
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        client.write(request.as_bytes());
+        client.write(upgrade_request(address, "/ws", "").as_bytes());
         client
     }
 

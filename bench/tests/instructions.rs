@@ -4,16 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tests::folder::Folder;
-use tests::{House, Server, Settings};
-use yardstick::layout::Request;
-use yardstick::wire::{self, Frame};
+use tests::{House, RawWebSocket, Settings};
+use yardstick::layout::{self, Request};
+use yardstick::wire;
 
 /// What was accepted: a figure, a tab and its load on each line.
 const ACCEPTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
@@ -22,6 +19,9 @@ const ACCEPTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 const TOLERANCE: f64 = 1.05;
 
 const MEMBERS: usize = 64;
+
+/// With which the clients mask.
+const KEY: [u8; 4] = [1, 2, 3, 4];
 
 /// Messages in lock-step: what is sent at once has arrived everywhere before anything more is sent.
 #[derive(Clone, Copy)]
@@ -71,59 +71,11 @@ const LOADS: [Load; 4] = [
     },
 ];
 
-struct Client {
-    stream: TcpStream,
-    rest: Vec<u8>,
-}
-
-impl Client {
-    fn log_in(server: &Server, number: usize) -> Client {
-        let mut stream = TcpStream::connect(server.websocket()).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        stream
-            .write_all(
-                b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            )
-            .unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let rest = Vec::new();
-        let mut client = Client { stream, rest };
-        client.hear(1, "\"open\"");
-        client.say(&Request::Login(number).text(""));
-        client.hear(1, "\"login\"");
-        client
-    }
-
-    fn say(&mut self, text: &str) {
-        let frame = wire::text(text.as_bytes(), [1, 2, 3, 4]);
-        self.stream.write_all(&frame).unwrap();
-    }
-
-    /// Waits for so many messages, each with `part` in it.
-    fn hear(&mut self, messages: usize, part: &str) {
-        let mut buffer = vec![0; 1 << 16];
-        for _ in 0..messages {
-            let frame = loop {
-                if let Some(frame) = Frame::read(&self.rest) {
-                    break frame;
-                }
-                let bytes = self.stream.read(&mut buffer).unwrap();
-                assert!(bytes > 0, "the server ended a connection");
-                self.rest.extend_from_slice(&buffer[..bytes]);
-            };
-            let text = String::from_utf8_lossy(frame.payload(&self.rest)).into_owned();
-            assert!(text.contains(part), "{part} was expected: {text}");
-            self.rest.drain(..frame.header + frame.len);
-        }
+/// Waits for so many messages, each with `part` in it.
+fn hear(client: &mut RawWebSocket, messages: usize, part: &str) {
+    for _ in 0..messages {
+        let text = client.text();
+        assert!(text.contains(part), "{part} was expected: {text}");
     }
 }
 
@@ -152,22 +104,22 @@ fn instructions(load: Load, rounds: usize) -> u64 {
     let mut server = House::new(settings)
         .executable(&wrapper(folder.path()))
         .start();
-    let mut clients: Vec<Client> = (0..load.clients)
-        .map(|number| Client::log_in(&server, number))
+    let mut clients: Vec<RawWebSocket> = (0..load.clients)
+        .map(|number| RawWebSocket::login(server.websocket(), &layout::user(number)))
         .collect();
     if let Request::SendGroup(group) = load.request {
         for client in &mut clients {
-            client.say(&Request::Join(group).text(""));
-            client.hear(1, "\"join\"");
+            client.send_bytes(&wire::text(Request::Join(group).text("").as_bytes(), KEY));
+            hear(client, 1, "\"join\"");
         }
     }
     let content: String = ('a'..='z').cycle().take(load.bytes).collect();
     let text = load.request.text(&content);
-    let bundle = wire::text(text.as_bytes(), [1, 2, 3, 4]).repeat(load.at_once);
+    let bundle = wire::text(text.as_bytes(), KEY).repeat(load.at_once);
     for _ in 0..rounds {
-        clients[0].stream.write_all(&bundle).unwrap();
+        clients[0].send_bytes(&bundle);
         for client in &mut clients[1..] {
-            client.hear(load.at_once, &content);
+            hear(client, load.at_once, &content);
         }
     }
     drop(clients);

@@ -7,9 +7,8 @@
 //! its successor reads the same bytes again. Had they been unmasked where they lie, the second time
 //! would mask them anew.
 //!
-//! No extension is ever negotiated, so all reserved bits are errors. Frame headers are read and
-//! written by tungstenite; which of them are allowed is decided here. Whether a text message is
-//! UTF-8 is asked by the caller once it is complete: [`crate::text`].
+//! No extension is ever negotiated, so all reserved bits are errors. Whether a text message is UTF-8
+//! is asked by the caller once it is complete: [`crate::text`].
 
 mod decoder;
 mod header;

@@ -8,20 +8,20 @@ mod output;
 mod receive;
 mod send;
 mod session;
+mod turn;
 
 use std::net::SocketAddr;
 
-use crate::control::{Counter, ProcessState, turn_bucket};
-use crate::handle::{LINK, Link, ProcessId, RowHandle};
+use crate::control::Counter;
+use crate::handle::{Link, ProcessId, RowHandle};
 use crate::pool::Magazine;
-use crate::ready::{Walk, announce_sleep, must_ring};
+use crate::ready::Walk;
 use crate::row::{Order, Orders, Row, RowWord, State, Transport};
 use crate::session_id::SessionId;
 use crate::table::Table;
 use crate::text::Name;
 use crate::two_copies::Stream;
 use crate::view::{View, unix_ms};
-use crate::word::full_fence;
 
 pub use cluster::Elsewhere;
 pub use mail::{Mail, NotTaken};
@@ -76,7 +76,8 @@ pub struct Hands<'t> {
     /// Scratch of `write_output`: entries, and the bytes of several messages.
     written: Vec<u32>,
     gathered: Vec<u8>,
-    /// The user whose sessions were asked for last. An entry keeps its name for its whole life.
+    /// The user whose sessions were asked for last in the present read. An entry keeps its name for its whole life, and lives only as long
+    /// as it is found; that a recovery may end it otherwise is why this does not last.
     asked_for: Option<(Name, Link)>,
     walk: Walk,
     /// The link's mailbox, in the link's hands.
@@ -122,45 +123,6 @@ impl<'t> Hands<'t> {
     /// Takes over changed limits.
     pub fn set_settings(&mut self, settings: HandsSettings) {
         self.settings = settings;
-    }
-
-    /// Says that this process is alive. Once per turn, and at least every 250 ms.
-    pub fn heartbeat(&self) {
-        self.heartbeat_at(self.view.now_ms());
-    }
-
-    /// The same, where the time (of the table's clock) is known.
-    #[inline]
-    pub fn heartbeat_at(&self, now_ms: u64) {
-        self.view.controls[usize::from(self.me.slot)]
-            .heartbeat
-            .put(now_ms);
-    }
-
-    /// Says that this process is at work.
-    pub fn ready(&self) {
-        self.heartbeat();
-        self.view.controls[usize::from(self.me.slot)]
-            .state
-            .set(ProcessState::Running as u32);
-    }
-
-    /// Adds to one of this process's counters.
-    #[inline]
-    pub fn count(&self, counter: Counter, n: u64) {
-        let word = &self.view.controls[usize::from(self.me.slot)].counters[counter as usize];
-        word.put(word.peek().wrapping_add(n));
-    }
-
-    /// Counts a turn of the event loop that took so many microseconds.
-    #[inline]
-    pub fn turn_took(&self, us: u64) {
-        let control = &self.view.controls[usize::from(self.me.slot)];
-        let turns = &control.turns[turn_bucket(us)];
-        turns.put(turns.peek().wrapping_add(1));
-        if us > control.longest_turn_us.peek() {
-            control.longest_turn_us.put(us);
-        }
     }
 
     /// Takes a row into this process's care: one that was seated for this slot, which enters `state`, or one that a
@@ -316,7 +278,8 @@ impl<'t> Hands<'t> {
     /// Notes whose input is about to land in the read window, and which byte of that input (wrapping) the window's
     /// first byte is; before each read, when nothing in the window counts any more.
     #[inline]
-    pub fn note_reading(&self, handle: RowHandle, window_at: u64) {
+    pub fn note_reading(&mut self, handle: RowHandle, window_at: u64) {
+        self.asked_for = None;
         let control = &self.view.controls[usize::from(self.me.slot)];
         // Killed between the two, this process has not read anything of that row yet.
         control.window_at.put(window_at);
@@ -431,76 +394,11 @@ impl<'t> Hands<'t> {
         }
     }
 
-    /// The next own row with new output or an order; each once until it becomes ready again. `None` ends a
-    /// round.
-    #[inline]
-    pub fn next_ready(&mut self) -> Option<RowHandle> {
-        let ready = self.view.ready(self.me.slot)?;
-        loop {
-            let row = self.walk.next(ready)?;
-            if let Some(handle) = self.own_handle(row) {
-                return Some(handle);
-            }
-        }
-    }
-
-    /// Slots, as bits, of the processes that sleep and have something to do since the last call. The caller
-    /// rings their doorbells, once per turn.
-    pub fn doorbells_to_ring(&mut self) -> u64 {
-        let mut touched = std::mem::take(&mut self.touched) & !(1 << self.me.slot);
-        if touched == 0 {
-            return 0;
-        }
-        // The ready bits must be visible before the sleepers are looked at, see `about_to_sleep`.
-        full_fence();
-        let mut ring = 0;
-        while touched != 0 {
-            let slot = touched.trailing_zeros() as usize;
-            touched &= touched - 1;
-            if must_ring(&self.view.controls[slot].sleeping) {
-                ring |= 1 << slot;
-            }
-        }
-        ring
-    }
-
-    /// Announces sleep. False: something became ready meanwhile, so look again instead.
-    pub fn about_to_sleep(&self) -> bool {
-        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
-        if !announce_sleep(sleeping, self.view.ready(self.me.slot)) {
-            return false;
-        }
-        // Looked at after the announcement, like the ready bits.
-        let mail = self.me.slot == LINK && self.has_mail();
-        if mail {
-            sleeping.set(0);
-        }
-        !mail
-    }
-
-    /// Takes the announcement back.
-    pub fn awake(&self) {
-        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
-        if sleeping.peek() != 0 {
-            sleeping.set(0);
-        }
-    }
-
     /// For the timer: orders [`Order::DEADLINE`] on each row past its deadline, once; returns how many.
     pub fn expire_deadlines(&mut self, now_ms: u64) -> u32 {
         let (expired, slots) = self.view.expire_deadlines(now_ms);
         self.touched |= slots;
         expired
-    }
-
-    /// True while the server ends.
-    pub fn draining(&self) -> bool {
-        self.view.header.draining.peek() != 0
-    }
-
-    /// Milliseconds of the table's clock.
-    pub fn now_ms(&self) -> u64 {
-        self.view.now_ms()
     }
 
     /// Publishes how much is in hand, for the statistics.

@@ -115,6 +115,16 @@ fn status_shows_processes_sessions_and_every_section() {
     for word in ["master", "worker", "timer", &server.pid().to_string()] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
+    assert!(text.contains("turns of slot"), "{text}");
+    let processes = &status::whole(&server)["processes"];
+    let worker = processes
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|process| process["role"] == "worker");
+    let turns = worker.unwrap()["turns"]["times"].as_array().unwrap();
+    let counted = turns.iter().map(|bar| bar["count"].as_u64().unwrap());
+    assert!(counted.sum::<u64>() > 0, "{turns:?}");
     let sections = status::sections(&server);
     for name in [
         "sessions",

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use role::{Channel, Start, ToMaster};
-use shm_table::{Counter, HandsSettings, ProcessId, ReadWindow, Table};
+use shm_table::{HandsSettings, ProcessId, ReadWindow, Table};
 use tracing::info;
 
 use crate::error::Error;
@@ -112,8 +112,7 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
             info!("drained");
             return Ok(());
         }
-        let reads = (!work.again.is_empty() || work.is_in_round()) && !work.window_in_use;
-        let idle = !reads && !paused.get() && work.hands.about_to_sleep();
+        let idle = !work.has_more_to_do() && !paused.get() && work.hands.about_to_sleep();
         let most_ms = match idle {
             false => 0,
             true if !work.congested.is_empty() => NAP_MS,
@@ -146,21 +145,6 @@ fn ring(work: &mut Work<'_>, doorbells: &[OwnedFd]) {
 }
 
 impl Work<'_> {
-    fn begin_turn(&mut self) {
-        let now_us = self.table.now_us();
-        self.slice.began_us = now_us;
-        self.clock = crate::clock::Clock::now(now_us / 1000, &self.clock);
-        self.hands.heartbeat_at(self.clock.table_ms);
-        if self.round.is_new() {
-            self.hands.count(Counter::Turns, 1);
-        }
-    }
-
-    fn end_turn(&mut self) {
-        let took = self.table.now_us().wrapping_sub(self.slice.began_us);
-        self.hands.turn_took(took);
-    }
-
     /// Another process has been started in this one's place. Between two turns nothing is half done, so all that is left to
     /// do is to say what is over, and to give back what is in hand.
     fn leave(&mut self, channel: &Channel) -> Result<(), Error> {
@@ -182,7 +166,7 @@ impl Work<'_> {
     pub fn turn(&mut self, window: &mut ReadWindow<'_>) {
         if self.window_in_use {
             // Whoever was interrupted comes with the next message of the master; what happened meanwhile waits.
-            self.serve_ready();
+            self.round.writing = !self.serve_ready();
             return;
         }
         if !self.round.writing {
@@ -196,7 +180,7 @@ impl Work<'_> {
         }
     }
 
-    /// Reads once more from those whose sockets had more. False: the turn's time was over before.
+    /// Reads once more from those whose sockets had more. False: the turn's time is over, and there are more to be read in this round.
     fn read_again_in_turn(&mut self, window: &mut ReadWindow<'_>) -> bool {
         let rows = std::mem::take(&mut self.again);
         for (at, &row) in rows.iter().enumerate() {
@@ -210,7 +194,7 @@ impl Work<'_> {
         true
     }
 
-    /// Looks at what happened to sockets. False: the turn's time was over before.
+    /// Looks at what happened to sockets. False: the turn's time is over, and there is more to be read in this round.
     fn take_events(&mut self, window: &mut ReadWindow<'_>) -> bool {
         let mut events = std::mem::take(&mut self.events);
         let mut done = 0;

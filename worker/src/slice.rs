@@ -3,6 +3,9 @@
 //! A round reads what is ready and then writes what came of it, all of it: to write earlier would mean more, smaller writes. A turn is a
 //! slice of a round, so that the master, orders and deadlines are looked at in between, however much there is to do.
 
+use shm_table::Counter;
+
+use crate::clock::Clock;
 use crate::work::Work;
 
 /// After so many microseconds a turn begins nothing more. What it has begun then takes some hundred more at most.
@@ -59,8 +62,26 @@ impl Work<'_> {
         self.table.now_us().wrapping_sub(self.slice.began_us) >= self.slice.most_us
     }
 
-    /// True if the round is not over.
-    pub fn is_in_round(&self) -> bool {
-        self.round.writing || !self.events.is_empty()
+    /// Begins a turn, and a round if the last one is over.
+    pub fn begin_turn(&mut self) {
+        let now_us = self.table.now_us();
+        self.slice.began_us = now_us;
+        self.clock = Clock::now(now_us / 1000, &self.clock);
+        self.hands.heartbeat_at(self.clock.table_ms);
+        if self.round.is_new() {
+            self.hands.count(Counter::Turns, 1);
+        }
+    }
+
+    /// Notes how long the turn took.
+    pub fn end_turn(&mut self) {
+        let took = self.table.now_us().wrapping_sub(self.slice.began_us);
+        self.hands.turn_took(took);
+    }
+
+    /// True if there is something to do that no doorbell and no socket will tell of.
+    pub fn has_more_to_do(&self) -> bool {
+        let is_reading = !self.again.is_empty() || !self.events.is_empty();
+        self.round.writing || is_reading && !self.window_in_use
     }
 }

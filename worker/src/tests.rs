@@ -9,6 +9,7 @@ mod limits;
 mod messages;
 mod proxy;
 mod random;
+mod slices;
 mod tcp;
 mod websocket;
 mod whole;

@@ -10,7 +10,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{MsgFlags, recv, send};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use yardstick::layout::Request;
@@ -47,13 +46,7 @@ struct Floor {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [flag, address] = &arguments[..] else {
-        panic!("usage: floor --listen ADDRESS");
-    };
-    assert_eq!(flag, "--listen");
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let address = yardstick::place::listen_at("floor");
     let listener = TcpListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
     // As long a queue as the kernel allows: the standard library asks for 128 (listen(2) may be called again).

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use futures_util::{SinkExt, StreamExt};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -23,13 +22,7 @@ struct Rooms {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [flag, address] = &arguments[..] else {
-        panic!("usage: plain --listen ADDRESS");
-    };
-    assert_eq!(flag, "--listen");
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let address = yardstick::place::listen_at("plain");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

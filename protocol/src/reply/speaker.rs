@@ -2,10 +2,9 @@
 
 use super::json::{self, Out};
 
-/// Who speaks: a session and its user.
+/// Who speaks: a user, in a session.
 #[derive(Debug, Default)]
 pub struct Speaker {
-    session: String,
     name: String,
     /// A message up to the number in its id.
     pub(super) opening: Vec<u8>,
@@ -16,8 +15,6 @@ pub struct Speaker {
 impl Speaker {
     /// Becomes a session and its user, in the room that there is.
     pub fn become_one(&mut self, session: &str, name: &str) {
-        self.session.clear();
-        self.session.push_str(session);
         self.name.clear();
         self.name.push_str(name);
         self.opening.clear();
@@ -31,11 +28,6 @@ impl Speaker {
         let _ = out.put(b"\",\"from\":\"");
         let _ = json::escaped(&mut out, name);
         let _ = out.put(b"\",\"");
-    }
-
-    /// The session's id.
-    pub fn session(&self) -> &str {
-        &self.session
     }
 
     /// The user's name.

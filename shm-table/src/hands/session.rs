@@ -107,6 +107,8 @@ const FORGET_LOOKS: u32 = 4096;
 
 impl<'t> Hands<'t> {
     pub(super) fn lock(&mut self, lock: &'t Lock) -> Held<'t> {
+        // A recovery may take place in the wait.
+        self.asked_for = None;
         let (pause, pause_point) = (&self.view.header.pause, &mut self.pause_point);
         lock.take(self.me, || {
             if pause.get() != 0 {
@@ -277,17 +279,10 @@ impl<'t> Hands<'t> {
 
     /// Appends the handles of a user's sessions to `out`, each once.
     pub fn sessions_of(&self, user: &str, out: &mut Vec<RowHandle>) {
-        let hash = self.view.hash(user);
-        let users = self.users();
-        // An entry that ended between the two steps may have been made anew by a login since.
-        while let Some(entry) = users.find(user, hash) {
-            if users.sessions(entry, out) {
-                return;
-            }
-        }
+        self.find_sessions(user, out);
     }
 
-    /// The same, in fewer steps where the user is the one that was asked for before.
+    /// The same, in fewer steps where the user is the one that was asked for before, for the same connection's input.
     #[inline]
     pub fn sessions_of_same(&mut self, user: &str, out: &mut Vec<RowHandle>) {
         if let Some((name, entry)) = &self.asked_for
@@ -296,12 +291,22 @@ impl<'t> Hands<'t> {
         {
             return;
         }
-        let hash = self.view.hash(user);
         self.asked_for = self
-            .users()
-            .find(user, hash)
+            .find_sessions(user, out)
             .map(|entry| (Name::cut(user), entry));
-        self.sessions_of(user, out);
+    }
+
+    /// Appends the sessions of a user; the entry that has them.
+    fn find_sessions(&self, user: &str, out: &mut Vec<RowHandle>) -> Option<Link> {
+        let hash = self.view.hash(user);
+        let users = self.users();
+        loop {
+            let entry = users.find(user, hash)?;
+            if users.sessions(entry, out) {
+                return Some(entry);
+            }
+            // It ended between the two steps; it may have been made anew by a login since.
+        }
     }
 
     /// Appends the handles of the other sessions of an own row's user to `out`, each once.

@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use config::Config;
 use role::Seat;
 use shm_table::{
-    Capacity, Counter, FIRST_WORKER, HandsSettings, Newcomer, ProcessId, ReadWindow, Role,
-    RowHandle, Seats, Table, Transport,
+    Capacity, FIRST_WORKER, HandsSettings, Newcomer, ProcessId, ReadWindow, Role, RowHandle, Seats,
+    Table, Transport,
 };
 
 use crate::poller::Poller;
@@ -229,7 +229,7 @@ impl<'t> House<'t> {
     /// Turns one worker once; the other has no time.
     pub fn turn(&mut self, worker: usize) {
         let work = &mut self.works[worker];
-        work.hands.count(Counter::Turns, 1);
+        work.begin_turn();
         work.poller.wait(0, &mut work.events).unwrap();
         work.turn(&mut self.window);
     }
@@ -240,11 +240,10 @@ impl<'t> House<'t> {
         while quiet < 2 {
             quiet += 1;
             for work in &mut self.works {
-                work.clock = crate::clock::Clock::now(self.table.now_ms(), &work.clock);
-                work.hands.count(Counter::Turns, 1);
+                work.begin_turn();
                 work.poller.wait(0, &mut work.events).unwrap();
-                let waits = !work.again.is_empty() || !work.congested.is_empty();
-                if !work.events.is_empty() || waits || !work.hands.about_to_sleep() {
+                let waits = work.has_more_to_do() || !work.congested.is_empty();
+                if waits || !work.hands.about_to_sleep() {
                     quiet = 0;
                 }
                 work.hands.awake();

@@ -1,0 +1,113 @@
+//! What a process does in each turn of its loop: it says that it lives, finds what became ready for it, wakes others, and sleeps.
+
+use super::Hands;
+use crate::control::{Counter, ProcessState, turn_bucket};
+use crate::handle::{LINK, RowHandle};
+use crate::ready::{announce_sleep, must_ring};
+use crate::word::full_fence;
+
+impl Hands<'_> {
+    /// Says that this process is alive. Once per turn, and at least every 250 ms.
+    pub fn heartbeat(&self) {
+        self.heartbeat_at(self.view.now_ms());
+    }
+
+    /// The same, where the time (of the table's clock) is known.
+    #[inline]
+    pub fn heartbeat_at(&self, now_ms: u64) {
+        self.view.controls[usize::from(self.me.slot)]
+            .heartbeat
+            .put(now_ms);
+    }
+
+    /// Says that this process is at work.
+    pub fn ready(&self) {
+        self.heartbeat();
+        self.view.controls[usize::from(self.me.slot)]
+            .state
+            .set(ProcessState::Running as u32);
+    }
+
+    /// Adds to one of this process's counters.
+    #[inline]
+    pub fn count(&self, counter: Counter, n: u64) {
+        let word = &self.view.controls[usize::from(self.me.slot)].counters[counter as usize];
+        word.put(word.peek().wrapping_add(n));
+    }
+
+    /// Counts a turn of the event loop that took so many microseconds.
+    #[inline]
+    pub fn turn_took(&self, us: u64) {
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        let turns = &control.turns[turn_bucket(us)];
+        turns.put(turns.peek().wrapping_add(1));
+        if us > control.longest_turn_us.peek() {
+            control.longest_turn_us.put(us);
+        }
+    }
+
+    /// The next own row with new output or an order; each once until it becomes ready again. `None` ends a
+    /// round.
+    #[inline]
+    pub fn next_ready(&mut self) -> Option<RowHandle> {
+        let ready = self.view.ready(self.me.slot)?;
+        loop {
+            let row = self.walk.next(ready)?;
+            if let Some(handle) = self.own_handle(row) {
+                return Some(handle);
+            }
+        }
+    }
+
+    /// Slots, as bits, of the processes that sleep and have something to do since the last call. The caller
+    /// rings their doorbells, once per turn.
+    pub fn doorbells_to_ring(&mut self) -> u64 {
+        let mut touched = std::mem::take(&mut self.touched) & !(1 << self.me.slot);
+        if touched == 0 {
+            return 0;
+        }
+        // The ready bits must be visible before the sleepers are looked at, see `about_to_sleep`.
+        full_fence();
+        let mut ring = 0;
+        while touched != 0 {
+            let slot = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            if must_ring(&self.view.controls[slot].sleeping) {
+                ring |= 1 << slot;
+            }
+        }
+        ring
+    }
+
+    /// Announces sleep. False: something became ready meanwhile, so look again instead.
+    pub fn about_to_sleep(&self) -> bool {
+        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
+        if !announce_sleep(sleeping, self.view.ready(self.me.slot)) {
+            return false;
+        }
+        // Looked at after the announcement, like the ready bits.
+        let mail = self.me.slot == LINK && self.has_mail();
+        if mail {
+            sleeping.set(0);
+        }
+        !mail
+    }
+
+    /// Takes the announcement back.
+    pub fn awake(&self) {
+        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
+        if sleeping.peek() != 0 {
+            sleeping.set(0);
+        }
+    }
+
+    /// True while the server ends.
+    pub fn draining(&self) -> bool {
+        self.view.header.draining.peek() != 0
+    }
+
+    /// Milliseconds of the table's clock.
+    pub fn now_ms(&self) -> u64 {
+        self.view.now_ms()
+    }
+}

@@ -1,0 +1,102 @@
+//! A round of reading and writing that takes more than one turn.
+
+use config::Config;
+
+use super::house::{House, table};
+
+const SENDERS: usize = 20;
+const RECIPIENTS: usize = 12;
+
+#[test]
+fn what_does_not_fit_into_a_turn_is_done_in_the_next_ones() {
+    let table = table(40);
+    let mut house = House::new(&table, &Config::default());
+    let mut recipients: Vec<_> = (0..RECIPIENTS)
+        .map(|number| house.user(0, &format!("r{number}")))
+        .collect();
+    let mut senders: Vec<_> = (0..SENDERS)
+        .map(|number| house.user(0, &format!("s{number}")))
+        .collect();
+    // No time at all: a turn is over as soon as the clock is looked at.
+    house.works[0].slice.most_us = 0;
+    for (number, sender) in senders.iter_mut().enumerate() {
+        for content in 0..4 {
+            let to = number % RECIPIENTS;
+            sender.say(&format!(
+                r#"{{"type":"sendto","to":"r{to}","content":"{number}.{content}","quiet":true}}"#
+            ));
+        }
+    }
+    let (mut turns, mut silent) = (0, 0);
+    let mut heard = vec![Vec::new(); RECIPIENTS];
+    loop {
+        house.turn(0);
+        turns += 1;
+        for (heard, recipient) in heard.iter_mut().zip(&mut recipients) {
+            heard.extend(recipient.lines());
+        }
+        let whole: usize = heard.iter().map(Vec::len).sum();
+        if whole == 0 {
+            silent += 1;
+        }
+        if !house.works[0].has_more_to_do() {
+            break;
+        }
+        assert!(turns < 100, "{whole} of {} came", SENDERS * 4);
+    }
+    // All is read before anything is written, and neither is done in one turn.
+    assert!(silent >= 2, "{silent} of {turns}");
+    assert!(turns - silent >= 2, "{silent} of {turns}");
+    for (to, lines) in heard.iter().enumerate() {
+        let from: Vec<usize> = (to..SENDERS).step_by(RECIPIENTS).collect();
+        assert_eq!(lines.len(), from.len() * 4, "{lines:?}");
+        for number in from {
+            let places = (0..4).map(|content| {
+                let part = format!(r#""content":"{number}.{content}""#);
+                lines.iter().position(|line| line.contains(&part)).unwrap()
+            });
+            assert!(places.is_sorted_by(|one, next| one < next), "{lines:?}");
+        }
+    }
+    drop((senders, recipients));
+    house.assert_empty();
+}
+
+#[test]
+fn rounds_are_counted_and_not_their_turns() {
+    let table = table(40);
+    let mut house = House::new(&table, &Config::default());
+    let mut senders: Vec<_> = (0..SENDERS)
+        .map(|number| house.user(0, &format!("s{number}")))
+        .collect();
+    house.works[0].slice.most_us = 0;
+    let rounds = |house: &House<'_>| {
+        let stats = house.table.stats();
+        let worker = stats
+            .processes
+            .iter()
+            .find(|it| it.slot == shm_table::FIRST_WORKER);
+        let turns = worker
+            .unwrap()
+            .counters
+            .iter()
+            .find(|(name, _)| *name == "turns");
+        turns.unwrap().1
+    };
+    let before = rounds(&house);
+    for sender in &mut senders {
+        sender.say(r#"{"type":"ping"}"#);
+    }
+    let mut turns = 0;
+    loop {
+        house.turn(0);
+        turns += 1;
+        if !house.works[0].has_more_to_do() {
+            break;
+        }
+    }
+    assert!(turns > 3, "{turns}");
+    assert_eq!(rounds(&house) - before, 1, "{turns} turns");
+    drop(senders);
+    house.assert_empty();
+}
