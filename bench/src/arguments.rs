@@ -43,12 +43,20 @@ impl Arguments {
     pub fn subject(&mut self, needs: Needs) -> Result<Subject, String> {
         let pid = self.maybe("pid")?;
         let workers = self.take("workers", needs.workers)?;
+        let room = self.maybe("room")?.or(needs.room);
         if let Some(address) = self.maybe::<SocketAddr>("connect")? {
             let pid = pid.ok_or("--connect needs --pid: whose processor time is to be measured")?;
             return Ok(Subject::Given(pid, address));
         }
         let kind = kind(&self.take("server", "steadfast".to_owned())?);
-        Ok(Subject::start(&kind, Needs { workers, ..needs }))
+        Ok(Subject::start(
+            &kind,
+            Needs {
+                workers,
+                room,
+                ..needs
+            },
+        ))
     }
 
     /// Nothing may be left.

@@ -139,7 +139,10 @@ impl Load {
         let outcome = match &self.what {
             What::Pairs(pairs) => pairs.run(&start(pairs.connections, 0), span),
             What::Fanout(fanout) => fanout.run(&start(fanout.members, 1), span),
-            What::Connect => return connect::connect(&start(2_000, 0), 8_000, 50).us_each(),
+            What::Connect => {
+                let newcomers = connect::Newcomers::usual(8_000);
+                return newcomers.connect(&start(2_000, 0)).us_each();
+            }
             What::Idle => {
                 // The table is there before the first connection, so it does not show in what grows.
                 let reserved = match kind {

@@ -39,10 +39,50 @@ impl std::fmt::Display for Connected {
     }
 }
 
-/// Connects `count` clients, `at_once` at a time.
-pub fn connect(subject: &Subject, count: usize, at_once: usize) -> Connected {
-    let round = |from: usize| {
-        let mut clients: Vec<Client> = (0..at_once)
+/// Clients that connect, log in and are cut off.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomers {
+    pub count: usize,
+    /// How many connect before the first of them is cut off.
+    pub at_once: usize,
+    /// Sessions that are there all the time.
+    pub beside: usize,
+    /// All of them, those beside as well, join one group.
+    pub join: bool,
+}
+
+impl Newcomers {
+    /// So many, as they are measured where nothing else is said.
+    pub fn usual(count: usize) -> Newcomers {
+        Newcomers {
+            count,
+            at_once: 50,
+            beside: 0,
+            join: false,
+        }
+    }
+
+    pub fn connect(&self, subject: &Subject) -> Connected {
+        let mut beside = swarm::log_in(subject.address(), 500_000, self.beside);
+        self.all_join(&mut beside);
+        // The first ones fill caches.
+        (0..10).for_each(|number| self.round(subject, number * self.at_once));
+        let (began, before) = (Instant::now(), tree::cpu(subject.pid()));
+        let rounds = self.count.div_ceil(self.at_once);
+        (0..rounds).for_each(|number| self.round(subject, number * self.at_once));
+        // What the ends cost belongs to it.
+        std::thread::sleep(Duration::from_millis(200));
+        let connected = Connected {
+            connections: rounds * self.at_once,
+            seconds: began.elapsed().as_secs_f64() - 0.2,
+            server: tree::cpu(subject.pid()) - before,
+        };
+        beside.into_iter().for_each(Client::cut);
+        connected
+    }
+
+    fn round(&self, subject: &Subject, from: usize) {
+        let mut clients: Vec<Client> = (0..self.at_once)
             .map(|_| Client::ask_to_open(subject.address()))
             .collect();
         clients.iter_mut().for_each(Client::hear_open);
@@ -50,19 +90,17 @@ pub fn connect(subject: &Subject, count: usize, at_once: usize) -> Connected {
             client.say(Request::Login(from + number));
         }
         clients.iter_mut().for_each(Client::hear_system);
+        self.all_join(&mut clients);
         clients.into_iter().for_each(Client::cut);
-    };
-    // The first ones fill caches.
-    (0..10).for_each(|number| round(number * at_once));
-    let (began, before) = (Instant::now(), tree::cpu(subject.pid()));
-    let rounds = count.div_ceil(at_once);
-    (0..rounds).for_each(|number| round(number * at_once));
-    // What the ends cost belongs to it.
-    std::thread::sleep(Duration::from_millis(200));
-    Connected {
-        connections: rounds * at_once,
-        seconds: began.elapsed().as_secs_f64() - 0.2,
-        server: tree::cpu(subject.pid()) - before,
+    }
+
+    fn all_join(&self, clients: &mut [Client]) {
+        if self.join {
+            for client in clients.iter_mut() {
+                client.say(Request::Join(0));
+            }
+            clients.iter_mut().for_each(Client::hear_system);
+        }
     }
 }
 

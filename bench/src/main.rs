@@ -11,6 +11,7 @@ mod compare;
 mod connect;
 mod content;
 mod fanout;
+mod groups;
 mod idle;
 mod light;
 mod load;
@@ -33,10 +34,12 @@ use subject::Needs;
 const USAGE: &str = "\
 usage: bench COMMAND [--OPTION VALUE]...
 
-Against a server of its own, or one that runs (--connect ADDRESS --pid PID; --server floor, plain or an executable):
+Against a server of its own, or one that runs (--connect ADDRESS --pid PID; --server floor, plain or an executable;
+--room SESSIONS for a table of that size):
   pairs    private messages between two        --connections 100 --size 64 --window 16 --seconds 5 [--rate A_SECOND]
   fanout   some speak to a whole group         --members 1000 --senders 1 --size 64 --window 1 --seconds 5
-  connect  connect, log in, be cut off         --count 8000 --at-once 50
+  groups   all speak in turn, each to a group  --connections 4000 --groups 4000 --members 10 --size 64 --at-once 64 --seconds 5
+  connect  connect, log in, be cut off         --count 8000 --at-once 50 [--beside SESSIONS --join true (all are in one group)]
   hold     stay, logged in, and do nothing     --count 8000 --seconds 5
   storm    all are cut off and return at once  --count 10000
 
@@ -58,7 +61,7 @@ fn main() {
         [command, ref options @ ..] if options.iter().any(|word| word.starts_with("--")) => {
             Arguments::read(options).and_then(|options| obey(command, options))
         }
-        ["pairs" | "fanout" | "connect" | "hold" | "storm" | "scaling" | "compare"] => {
+        ["pairs" | "fanout" | "groups" | "connect" | "hold" | "storm" | "scaling" | "compare"] => {
             Arguments::read(&[]).and_then(|options| obey(arguments[0], options))
         }
         ref words => obey_words(words),
@@ -127,11 +130,39 @@ fn obey(command: &str, mut options: Arguments) -> Result<(), String> {
             options.end()?;
             report(&fanout.run(&subject, span));
         }
-        "connect" => {
-            let (count, at_once) = (options.take("count", 8_000)?, options.take("at-once", 50)?);
-            let subject = options.subject(Needs::connections(20 * at_once))?;
+        "groups" => {
+            let groups = groups::Groups {
+                connections: options.take("connections", 4_000)?,
+                groups: options.take("groups", 4_000)?,
+                members: options.take("members", 10)?,
+                size: options.take("size", 64)?,
+                at_once: options.take("at-once", 64)?,
+            };
+            groups.check()?;
+            let span = span(options.take("seconds", 5.0)?);
+            let subject = options.subject(Needs {
+                groups: groups.groups,
+                memberships: groups.memberships(),
+                ..Needs::connections(groups.connections)
+            })?;
             options.end()?;
-            println!("{}", connect::connect(&subject, count, at_once));
+            report(&groups.run(&subject, span));
+        }
+        "connect" => {
+            let newcomers = connect::Newcomers {
+                count: options.take("count", 8_000)?,
+                at_once: options.take("at-once", 50)?,
+                beside: options.take("beside", 0)?,
+                join: options.take("join", false)?,
+            };
+            let all = newcomers.beside + 20 * newcomers.at_once;
+            let subject = options.subject(Needs {
+                groups: 1,
+                memberships: all,
+                ..Needs::connections(all)
+            })?;
+            options.end()?;
+            println!("{}", newcomers.connect(&subject));
         }
         "hold" => {
             let (count, seconds) = (options.take("count", 8_000)?, options.take("seconds", 5)?);
@@ -146,7 +177,7 @@ fn obey(command: &str, mut options: Arguments) -> Result<(), String> {
             let count = options.take("count", 10_000)?;
             let subject = options.subject(Needs::connections(count))?;
             options.end()?;
-            let connected = connect::connect(&subject, count.min(8_000), 50);
+            let connected = connect::Newcomers::usual(count.min(8_000)).connect(&subject);
             println!("one after another, some at a time:\n{connected}");
             println!("at once:\n{}", storm::run(&subject, count));
         }

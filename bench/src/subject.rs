@@ -23,6 +23,8 @@ pub enum Kind {
 pub struct Needs {
     pub workers: usize,
     pub connections: usize,
+    /// Sessions that the table has room for, if it is to be another number than is usual.
+    pub room: Option<usize>,
     pub groups: usize,
     pub memberships: usize,
 }
@@ -113,7 +115,10 @@ fn yardstick(name: &str) -> Subject {
 fn steadfast(path: &Path, needs: Needs) -> Server {
     let settings = Settings::new()
         .with("server.workers", needs.workers as i64)
-        .with("table.sessions", (needs.connections + 500) as i64)
+        .with(
+            "table.sessions",
+            needs.room.unwrap_or(needs.connections + 500) as i64,
+        )
         .with("table.groups", (needs.groups + 16) as i64)
         .with("table.memberships", (2 * needs.memberships + 1_000) as i64)
         .with("table.arena_mib", 256)
@@ -128,6 +133,7 @@ impl Needs {
         Needs {
             workers: 1,
             connections,
+            room: None,
             groups: 0,
             memberships: 0,
         }

@@ -64,8 +64,36 @@ fn fanout() {
 }
 
 #[test]
+fn groups() {
+    for groups in ["1", "40", "80"] {
+        works(&[
+            "groups",
+            "--connections",
+            "40",
+            "--groups",
+            groups,
+            "--members",
+            "10",
+            "--seconds",
+            "0.2",
+        ]);
+    }
+}
+
+#[test]
 fn connect() {
     works(&["connect", "--count", "40", "--at-once", "4"]);
+    works(&[
+        "connect",
+        "--count",
+        "40",
+        "--at-once",
+        "4",
+        "--beside",
+        "20",
+        "--join",
+        "true",
+    ]);
 }
 
 #[test]
@@ -94,6 +122,7 @@ fn a_wrong_command_line_is_explained() {
         &["pairs", "--size", "x"],
         &["pairs", "--size", "3"],
         &["pairs", "--sise", "64"],
+        &["groups", "--connections", "41"],
         &["pairs", "--connect", "127.0.0.1:1"],
     ] {
         let output = bench(arguments);
