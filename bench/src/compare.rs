@@ -1,4 +1,5 @@
-//! Each load on each server in turn, several rounds of it, and the medians as a table: only figures of one run can be compared.
+//! Each load on each server in turn, several rounds of it, as a table: the medians, and how many times the first server's figure each is,
+//! round by round (the middle one, the least and the most). Only figures of one run can be compared.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -181,14 +182,18 @@ pub fn run(plan: &Plan) -> Faults {
                 figures.push(load.measure(kind, plan.seconds, &mut faults));
             }
         }
-        let medians: Vec<f64> = figures.into_iter().map(median).collect();
         let mut row = format!("| {} |", load.name);
-        for figure in &medians {
-            let digits = if *figure < 100.0 { 3 } else { 0 };
+        for figures in &figures {
+            let figure = median(figures.clone());
+            let digits = if figure < 100.0 { 3 } else { 0 };
             row += &format!(" {figure:.digits$} |");
         }
-        for figure in &medians[1..] {
-            row += &format!(" {:.2} |", figure / medians[0]);
+        for others in &figures[1..] {
+            // Round by round: what else the machine does changes from one to the next, and is much the same within one.
+            let mut times: Vec<f64> = others.iter().zip(&figures[0]).map(|(a, b)| a / b).collect();
+            times.sort_by(f64::total_cmp);
+            let (least, most) = (times[0], times[times.len() - 1]);
+            row += &format!(" {:.2} ({least:.2} to {most:.2}) |", median(times));
         }
         row += &format!(" {} |", load.target);
         println!("{row}");

@@ -35,10 +35,8 @@ fn check_sent(text: &str, to: To<'_>, content: &str) {
     if let Some(fields) = fields(text) {
         assert_eq!(fields["content"].get(), content);
     }
-    let mut speaker = Speaker::default();
-    speaker.become_one("s", name);
     let parts = MessageParts {
-        speaker: &speaker,
+        speaker: &Speaker::new("s", name),
         ordinal: 1,
         to,
         content,

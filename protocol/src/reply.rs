@@ -8,12 +8,14 @@
 mod json;
 mod moment;
 mod presence;
+mod short;
 mod speaker;
 
 use std::io::{self, Write};
 
 use crate::code::{CloseCode, ErrorCode};
 use json::{Out, Raw, Text, Value, message_of_type};
+use short::{Short, Sink};
 
 pub use moment::Moment;
 pub use presence::{Device, PresenceUser, presence};
@@ -150,12 +152,17 @@ pub fn broadcast<W: Write + ?Sized>(w: &mut W, parts: &Broadcast<'_>) -> io::Res
 
 /// A message, as its recipients get it, and its sender too where no `ack` was asked for.
 #[inline]
-pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
+pub fn message(w: &mut Vec<u8>, parts: &MessageParts<'_>) -> io::Result<()> {
+    write_message(w, parts)
+}
+
+#[inline]
+fn write_message<W: Sink>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
     // Field by field it would be three times as many writes, and this is what is written all the time.
+    w.put_piece(&parts.speaker.opening)?;
+    w.write_all(itoa::Buffer::new().format(parts.ordinal).as_bytes())?;
+    w.put_piece(&parts.speaker.introduction)?;
     let mut out = Out::new(w);
-    out.put(&parts.speaker.opening)?;
-    out.put(itoa::Buffer::new().format(parts.ordinal).as_bytes())?;
-    out.put(&parts.speaker.introduction)?;
     let name = match parts.to {
         To::User(name) => {
             out.put(b"to\":\"")?;
@@ -172,6 +179,14 @@ pub fn message<W: Write + ?Sized>(w: &mut W, parts: &MessageParts<'_>) -> io::Re
     out.put(b",\"time\":")?;
     out.put(parts.time.digits())?;
     out.put(b"}")
+}
+
+/// The same at the start of `room`; its length, or `None` if there is not room enough.
+#[inline]
+pub fn message_within(room: &mut [u8], parts: &MessageParts<'_>) -> Option<usize> {
+    let mut short = Short::new(room);
+    write_message(&mut short, parts).ok()?;
+    Some(short.written())
 }
 
 /// What became of a message, for the sender who numbered it.

@@ -12,11 +12,14 @@
 
 mod fields;
 mod quick;
+mod shape;
 mod understand;
 
 use std::borrow::Cow;
 
 use crate::code::ErrorCode;
+
+pub use shape::Shapes;
 
 /// The longest `id`, in bytes as it was written, quotes and escapes included.
 pub const ID_BYTES_MAX: usize = 128;

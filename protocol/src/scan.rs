@@ -94,9 +94,56 @@ fn special(word: u64) -> u64 {
     (zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | control) & TOPS
 }
 
+/// How many bytes at the start of `bytes` are a JSON number without fraction or exponent; `None` for another number, and for none.
+#[inline]
+pub(crate) fn integer_len(bytes: &[u8]) -> Option<usize> {
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let digits = bytes.get(sign..)?;
+    let len = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    let leading_zero = len > 1 && digits.first() == Some(&b'0');
+    let goes_on = matches!(digits.get(len), Some(b'.' | b'e' | b'E'));
+    (len > 0 && !leading_zero && !goes_on).then_some(sign + len)
+}
+
+/// Whether two pieces of some bytes are the same: looked at here and not by a call.
+#[inline]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        0 => true,
+        1..4 => a.iter().zip(b).all(|(a, b)| a == b),
+        4..8 => ends::<4>(a) == ends::<4>(b),
+        8..16 => ends::<8>(a) == ends::<8>(b),
+        16..=32 => ends::<16>(a) == ends::<16>(b),
+        _ => a == b,
+    }
+}
+
+/// The first and the last `N` bytes.
+#[inline]
+fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+    bytes.first_chunk().zip(bytes.last_chunk())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::plain_len;
+    use super::{plain_len, same};
+
+    #[test]
+    fn bytes_are_the_same_or_differ_anywhere() {
+        for len in 0..70 {
+            let one: Vec<u8> = (0..len).collect();
+            assert!(same(&one, &one.clone()));
+            assert!(!same(&one, &[&one[..], b"x"].concat()));
+            for at in 0..one.len() {
+                let mut other = one.clone();
+                other[at] ^= 0x80;
+                assert!(!same(&one, &other), "{at} of {len}");
+            }
+        }
+    }
 
     #[test]
     fn every_byte_at_every_place() {

@@ -80,6 +80,14 @@ impl<'t> Arena<'t> {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(at), bytes.len()) };
     }
 
+    /// Has `write` fill a block that the caller holds. It must not reach for the arena itself.
+    #[inline]
+    pub fn fill<R>(&self, block: u32, write: impl FnOnce(&mut [u8; BLOCK_BYTES]) -> R) -> R {
+        // SAFETY: the caller holds the block, so nobody else reads or writes it meanwhile; in this process it is reached only through
+        // here until `write`, which has no other way to it, has returned.
+        write(unsafe { &mut *self.blocks[block as usize].0.get() })
+    }
+
     /// The bytes of a block that is reachable for the caller and not being written.
     pub fn bytes(&self, block: u32) -> &'t [u8; BLOCK_BYTES] {
         // SAFETY: callers read only blocks that they hold, that are in a receive buffer of a row they own, or

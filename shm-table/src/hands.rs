@@ -102,8 +102,8 @@ impl Table {
             me,
             settings,
             pause_point,
-            blocks: Magazine::default(),
-            nodes: Magazine::default(),
+            blocks: Magazine::of(self.view().arena.pool()),
+            nodes: Magazine::of(self.view().node_pool()),
             cut_off: Vec::new(),
             cut: false,
             congested: None,
@@ -161,9 +161,11 @@ impl<'t> Hands<'t> {
     #[inline]
     fn mine(&self, handle: RowHandle) -> Option<(&'t Row, RowWord)> {
         let row = self.view.row(handle)?;
-        let word = row.check(handle)?;
+        let word = row.word.get();
+        let is_mine = word >> 8 == u64::from(handle.generation) << 24 | u64::from(self.me.bits());
+        let word = RowWord::of(word);
         // A row that is done is the master's.
-        (word.owner == self.me && word.state != State::Done).then_some((row, word))
+        (is_mine && !matches!(word.state, State::Free | State::Done)).then_some((row, word))
     }
 
     /// State of a row, whoever owns it; `None`: the handle is stale.
@@ -242,14 +244,17 @@ impl<'t> Hands<'t> {
     }
 
     /// Commits where an own connection's byte streams stand.
+    #[inline]
     pub fn commit(&mut self, handle: RowHandle, stream: &Stream) {
         if let Some((row, _)) = self.mine(handle) {
             row.stream.write(stream);
         }
-        self.cut = false;
-        // Only now does no committed record refer to these.
-        while let Some(block) = self.cut_off.pop() {
-            self.keep_block(block);
+        if self.cut {
+            self.cut = false;
+            // Only now does no committed record refer to these.
+            while let Some(block) = self.cut_off.pop() {
+                self.keep_block(block);
+            }
         }
     }
 
@@ -267,11 +272,16 @@ impl<'t> Hands<'t> {
             .map_or(0, |_| self.view.deadline(handle.row))
     }
 
-    /// Notes that the client was seen, in Unix milliseconds.
+    /// Notes that the client was seen, in Unix milliseconds, and its next deadline, in table milliseconds, where that moves.
     #[inline]
-    pub fn touch(&self, handle: RowHandle, unix_ms: u64) {
+    pub fn touch(&self, handle: RowHandle, unix_ms: u64, deadline: Option<u64>) {
         if let Some((row, _)) = self.mine(handle) {
-            row.last_seen.put(unix_ms);
+            if row.last_seen.peek() != unix_ms {
+                row.last_seen.put(unix_ms);
+            }
+            if let Some(at_ms) = deadline {
+                self.view.set_deadline(handle.row, at_ms);
+            }
         }
     }
 

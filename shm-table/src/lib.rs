@@ -37,6 +37,7 @@ mod lock;
 mod named;
 mod outbox;
 mod pool;
+mod prefetch;
 mod ready;
 #[cfg(not(loom))]
 mod row;

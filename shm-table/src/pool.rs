@@ -243,18 +243,32 @@ const BATCH: usize = 1_024;
 /// The part of a pool that a batch may be.
 const BATCH_PART: usize = 256;
 
-/// Items in hand that are kept without a look at the pool's size.
+/// Items in hand that are kept however small the pool is.
 const KEPT_ALWAYS: usize = 32;
 
 /// Items of one pool in one process's hands: taking one is a pop from a private list.
 ///
 /// The list is a cache: each item in it names its holder in the segment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Magazine {
     items: Vec<u32>,
+    /// How many move at a time: never more than a fraction of a small pool in one hand, or the others starve.
+    batch: usize,
+    /// More than so many are not kept.
+    most: usize,
 }
 
 impl Magazine {
+    /// A magazine for the items of a pool, empty.
+    pub fn of<T: Item>(pool: Pool<'_, T>) -> Self {
+        let batch = BATCH.min(pool.items.len() / BATCH_PART);
+        Magazine {
+            items: Vec::new(),
+            batch,
+            most: 2 * batch + KEPT_ALWAYS,
+        }
+    }
+
     /// How many items are in hand.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -269,17 +283,25 @@ impl Magazine {
         wanted: usize,
         reserve: u32,
     ) -> bool {
-        if self.items.len() < wanted {
-            let missing = wanted - self.items.len();
-            // Never more than a fraction of a small pool in one hand, or the others starve.
-            let extra = BATCH.min(pool.items.len() / BATCH_PART);
-            if (pool.head.free() as usize) < missing + reserve as usize {
-                return false;
-            }
-            pool.take(me, missing + extra, &mut self.items);
-        } else if pool.head.free() < reserve {
+        if self.items.len() >= wanted {
+            return pool.head.free() >= reserve;
+        }
+        self.fetch(pool, me, wanted, reserve)
+    }
+
+    #[cold]
+    fn fetch<T: Item>(
+        &mut self,
+        pool: Pool<'_, T>,
+        me: ProcessId,
+        wanted: usize,
+        reserve: u32,
+    ) -> bool {
+        let missing = wanted - self.items.len();
+        if (pool.head.free() as usize) < missing + reserve as usize {
             return false;
         }
+        pool.take(me, missing + self.batch, &mut self.items);
         self.items.len() >= wanted
     }
 
@@ -305,13 +327,14 @@ impl Magazine {
     /// Gives back what is more in hand than is worth keeping.
     #[inline]
     pub fn trim<T: Item>(&mut self, pool: Pool<'_, T>) {
-        if self.items.len() <= KEPT_ALWAYS {
-            return;
+        if self.items.len() > self.most {
+            self.give_surplus(pool);
         }
-        let keep = BATCH.min(pool.items.len() / BATCH_PART);
-        if self.items.len() > 2 * keep + KEPT_ALWAYS {
-            let surplus = self.items.split_off(keep);
-            pool.give(&surplus);
-        }
+    }
+
+    #[cold]
+    fn give_surplus<T: Item>(&mut self, pool: Pool<'_, T>) {
+        let surplus = self.items.split_off(self.batch);
+        pool.give(&surplus);
     }
 }

@@ -32,6 +32,13 @@ impl Ready<'_> {
         true
     }
 
+    /// The same for who clears these bits: what it sees marked stays so until it looks for marked rows itself.
+    #[inline]
+    pub fn mark_own(&self, row: u32) -> bool {
+        let bit = 1 << (row % 64);
+        self.rows[row as usize / 64].peek() & bit == 0 && self.mark(row)
+    }
+
     /// Marks a row whether it is marked or not: whoever marked it may have died before the word above said so.
     pub fn mark_anew(&self, row: u32) {
         let (word, bit) = (row as usize / 64, 1 << (row % 64));
@@ -73,6 +80,14 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// Rows that are likely to come after the last one: the next, and the one behind it.
+    #[inline]
+    pub fn coming(&self) -> (Option<u32>, Option<u32>) {
+        let row =
+            |bits: u64| (bits != 0).then(|| (self.word_at * 64) as u32 + bits.trailing_zeros());
+        (row(self.bits), row(self.bits & self.bits.wrapping_sub(1)))
+    }
+
     /// The next marked row, unmarked; `None` after one round over all of them.
     pub fn next(&mut self, ready: Ready<'_>) -> Option<u32> {
         loop {

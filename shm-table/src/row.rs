@@ -52,6 +52,20 @@ impl State {
         State::Done,
     ];
 
+    /// The state of a number; of one that none has, `Free`.
+    #[inline]
+    fn of(number: u8) -> State {
+        match number {
+            1 => State::Seated,
+            2 => State::Handshake,
+            3 => State::Connected,
+            4 => State::LoggedIn,
+            5 => State::Closing,
+            6 => State::Done,
+            _ => State::Free,
+        }
+    }
+
     /// The name that `status` shows.
     pub fn name(self) -> &'static str {
         match self {
@@ -85,10 +99,7 @@ impl RowWord {
         RowWord {
             generation: (word >> 32) as u32,
             owner: ProcessId::from_bits((word >> 8) as u32 & 0xff_ffff),
-            state: State::ALL
-                .get((word & 0xff) as usize)
-                .copied()
-                .unwrap_or(State::Free),
+            state: State::of(word as u8),
         }
     }
 }

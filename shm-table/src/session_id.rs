@@ -33,7 +33,7 @@ impl Deref for SessionId {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // The alphabet is ASCII; an empty text cannot come of it.
-        str::from_utf8(&self.0).unwrap_or_default()
+        // SAFETY: made of nothing but letters of the alphabet, which are ASCII.
+        unsafe { str::from_utf8_unchecked(&self.0) }
     }
 }

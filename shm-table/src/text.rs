@@ -5,6 +5,9 @@ use std::ops::Deref;
 use crate::word::Word32;
 use crate::word::Word64;
 
+/// The top bit of each byte of a word.
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
 /// Longest text a [`Text`] holds, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64;
 
@@ -63,10 +66,14 @@ impl Text {
         let mut bytes = [0; TEXT_BYTES_MAX];
         let len = (self.len.peek() as usize).min(TEXT_BYTES_MAX);
         let words = self.words.iter().take(len.div_ceil(8));
-        for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
-            chunk.copy_from_slice(&word.peek().to_le_bytes());
+        let mut all = 0;
+        for (chunk, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            let word = word.peek();
+            all |= word;
+            *chunk = word.to_le_bytes();
         }
-        let valid = str::from_utf8(&bytes[..len]).is_ok();
+        // Most names are ASCII.
+        let valid = all & TOPS == 0 || str::from_utf8(&bytes[..len]).is_ok();
         Name {
             len: if valid { len as u8 } else { 0 },
             bytes,

@@ -13,6 +13,7 @@ use crate::lock::Lock;
 use crate::mailbox::Mailbox;
 use crate::outbox::Node;
 use crate::pool::Pool;
+use crate::prefetch::prefetch;
 use crate::ready::Ready;
 use crate::row::{Order, Row};
 use crate::users::User;
@@ -78,6 +79,24 @@ impl<'t> View<'t> {
 
     pub fn row(&self, handle: RowHandle) -> Option<&'t Row> {
         self.rows.get(handle.row as usize)
+    }
+
+    /// Asks for the part of a row that reading and writing need.
+    #[inline]
+    pub fn prefetch_row(&self, row: u32) {
+        if let Some(row) = self.rows.get(row as usize) {
+            prefetch(row, std::mem::offset_of!(Row, user_name));
+        }
+    }
+
+    /// Asks for what is newest in the outbox of a row that was asked for before.
+    #[inline]
+    pub fn prefetch_output(&self, row: u32) {
+        let newest = self.rows.get(row as usize).map(|row| row.out_top.peek());
+        let newest = newest.and_then(|top| (top as u32).checked_sub(1));
+        if let Some(node) = newest.and_then(|node| self.nodes.get(node as usize)) {
+            prefetch(node, size_of::<Node>());
+        }
     }
 
     /// The ready bits of a worker, or of the link, for whom a bit means that a row's session may have begun or ended; `None` for other

@@ -14,7 +14,7 @@ mod sendto;
 mod session;
 
 use protocol::code::{CloseCode, ErrorCode};
-use protocol::request::{self, Message, Request};
+use protocol::request::{Message, Request};
 use shm_table::{Counter, State};
 
 use crate::connection::Connection;
@@ -33,7 +33,7 @@ pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &st
         );
         std::process::abort();
     }
-    let parsed = request::parse(text);
+    let parsed = work.spare.shapes.parse(text);
     let id = match &parsed {
         Ok(message) => message.id,
         Err(refusal) => refusal.id,

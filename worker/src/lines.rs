@@ -54,7 +54,10 @@ impl Work<'_> {
                 self.close(connection, CloseCode::TOO_BIG, words);
             }
         }
-        self.commit(connection);
+        if cursor.at < input.len() {
+            // Behind the last one, what is left to do comes first (`parse`).
+            self.commit(connection);
+        }
         Step::Again
     }
 

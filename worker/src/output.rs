@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use protocol::code::{CloseCode, ErrorCode};
-use protocol::reply;
+use protocol::reply::{self, MessageParts};
 use protocol::ws::{self, Opcode};
 use shm_table::{Counter, Envelope, Full, Message, Output, RowHandle, State, Transport, Urgency};
 
@@ -40,6 +40,19 @@ impl Work<'_> {
         write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Result<Message, Full> {
         self.hands.compose(Urgency::Message, write, text_envelope)
+    }
+
+    /// The same for a message of one client to others: most are short, and written where they stay.
+    #[inline]
+    pub fn encode_message(&mut self, parts: &MessageParts<'_>) -> Result<Message, Full> {
+        let write = |room: &mut [u8]| reply::message_within(room, parts);
+        match self
+            .hands
+            .compose_short(Urgency::Message, write, text_envelope)?
+        {
+            Some(message) => Ok(message),
+            None => self.encode(|w| reply::message(w, parts)),
+        }
     }
 
     /// Puts a message for others into their outboxes, and says into how many. `None`: there is no

@@ -225,7 +225,7 @@ impl Work<'_> {
     /// too, and keeps the rest. The input itself stays as it is: a successor may have to begin anew.
     fn parse(&mut self, connection: &mut Connection, input: &[u8], kept: usize) {
         let mut cursor = Cursor { at: 0, kept };
-        self.spare.speaks = None;
+        self.forget_voice();
         while cursor.at < input.len() {
             let step = if !connection.has(Flag::Begun) {
                 self.next_start(connection, input, &mut cursor)
@@ -320,7 +320,7 @@ impl Work<'_> {
 
     /// True while more than half the session's outbox is in use.
     pub fn is_half_full(&self, connection: &Connection) -> bool {
-        self.hands.outbox_bytes(connection.handle) > self.settings.limits.outbox_bytes / 2
+        self.hands.own_outbox_bytes(connection.handle) > self.settings.limits.outbox_bytes / 2
     }
 
     /// The peer has ended its direction, so the connection is over. What is written already but not

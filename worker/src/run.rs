@@ -199,11 +199,14 @@ impl Work<'_> {
         let mut events = std::mem::take(&mut self.events);
         let mut done = 0;
         let mut is_over = false;
-        for event in &events {
+        for (at, event) in events.iter().enumerate() {
             if is_over {
                 break;
             }
             done += 1;
+            if let Some(next) = events.get(at + 1) {
+                self.hands.is_next(next.row);
+            }
             self.seats.set(event.row, Hint::HungUp, event.hung_up);
             if event.urgent {
                 self.seats.set(event.row, Hint::Urgent, true);

@@ -59,12 +59,12 @@ impl Work<'_> {
             return false;
         }
         self.slice.undone = 0;
-        self.table.now_us().wrapping_sub(self.slice.began_us) >= self.slice.most_us
+        self.hands.now_us().wrapping_sub(self.slice.began_us) >= self.slice.most_us
     }
 
     /// Begins a turn, and a round if the last one is over.
     pub fn begin_turn(&mut self) {
-        let now_us = self.table.now_us();
+        let now_us = self.hands.now_us();
         self.slice.began_us = now_us;
         self.clock = Clock::now(now_us / 1000, &self.clock);
         self.hands.heartbeat_at(self.clock.table_ms);
@@ -75,7 +75,7 @@ impl Work<'_> {
 
     /// Notes how long the turn took.
     pub fn end_turn(&mut self) {
-        let took = self.table.now_us().wrapping_sub(self.slice.began_us);
+        let took = self.hands.now_us().wrapping_sub(self.slice.began_us);
         self.hands.turn_took(took);
     }
 

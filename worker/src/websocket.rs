@@ -68,7 +68,10 @@ impl Work<'_> {
                 self.close_curtly(connection, code, Words::Broken(sentence));
             }
         }
-        self.commit(connection);
+        if cursor.at < input.len() {
+            // Behind the last one, what is left to do comes first (`parse`).
+            self.commit(connection);
+        }
         Step::Again
     }
 

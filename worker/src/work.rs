@@ -3,12 +3,12 @@
 //! Every other file adds methods for its own subject.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use config::Config;
 use protocol::reply::Speaker;
+use protocol::request::Shapes;
 use role::Seat;
-use shm_table::{Congestion, Hands, RowHandle, Table};
+use shm_table::{Congestion, Hands, Name, RowHandle, Table};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
@@ -58,9 +58,28 @@ pub(crate) struct Spare {
     pub unmasked: Vec<u8>,
     /// Recipients of a message.
     pub handles: Vec<RowHandle>,
-    /// Who said the last message, and in which connection; forgotten before each read, as a later life of a row has another user.
-    pub speaker: Rc<Speaker>,
-    pub speaks: Option<RowHandle>,
+    /// Who said the last message of the present read.
+    pub voice: Option<Box<Voice>>,
+    /// The texts of clients look like those before.
+    pub shapes: Shapes,
+}
+
+/// Who sends messages, and how that is said.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    of: Option<RowHandle>,
+    pub name: Name,
+    pub speaker: Speaker,
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Voice {
+            of: None,
+            name: Name::cut(""),
+            speaker: Speaker::default(),
+        }
+    }
 }
 
 /// A buffer that grew past this for one large message is not kept.
@@ -113,33 +132,39 @@ impl<'t> Work<'t> {
 
     /// The client is alive: its heartbeat deadline moves on, and so does "last seen".
     pub fn sign_of_life(&self, connection: &Connection) {
-        self.hands.touch(connection.handle, self.clock.unix_ms);
-        if connection.heartbeats() {
-            let deadline = self.clock.after(self.settings.limits.heartbeat_timeout_ms);
-            self.hands.set_deadline(connection.handle, deadline);
-        }
+        let deadline = connection
+            .heartbeats()
+            .then(|| self.clock.after(self.settings.limits.heartbeat_timeout_ms));
+        self.hands
+            .touch(connection.handle, self.clock.unix_ms, deadline);
     }
 
-    /// The user of a connection, as the sender of messages; `None`: nobody is logged in.
+    /// Lends the voice of a connection's user; `None`: nobody is logged in.
     #[inline]
-    pub fn speaker(&mut self, connection: &Connection) -> Option<Rc<Speaker>> {
-        if self.spare.speaks != Some(connection.handle) {
-            self.introduce(connection)?;
+    pub fn lend_voice(&mut self, connection: &Connection) -> Option<Box<Voice>> {
+        let mut voice = self.spare.voice.take().unwrap_or_default();
+        if voice.of != Some(connection.handle) {
+            voice.of = None;
+            voice.name = self.hands.user_name(connection.handle)?;
+            let session = self.hands.session_id(connection.handle);
+            voice.speaker = Speaker::new(&session, &voice.name);
+            voice.of = Some(connection.handle);
         }
-        Some(Rc::clone(&self.spare.speaker))
+        Some(voice)
     }
 
-    fn introduce(&mut self, connection: &Connection) -> Option<()> {
-        let name = self.hands.user_name(connection.handle)?;
-        let session = self.hands.session_id(connection.handle);
-        if Rc::get_mut(&mut self.spare.speaker).is_none() {
-            self.spare.speaker = Rc::default();
+    /// Takes the voice back.
+    #[inline]
+    pub fn return_voice(&mut self, voice: Box<Voice>) {
+        self.spare.voice = Some(voice);
+    }
+
+    /// Forgets whose voice it was: a later life of a row has another user.
+    #[inline]
+    pub fn forget_voice(&mut self) {
+        if let Some(voice) = &mut self.spare.voice {
+            voice.of = None;
         }
-        if let Some(speaker) = Rc::get_mut(&mut self.spare.speaker) {
-            speaker.become_one(&session, &name);
-        }
-        self.spare.speaks = Some(connection.handle);
-        Some(())
     }
 
     /// Lends the byte buffer, empty.

@@ -1,37 +1,31 @@
 //! What is the same in all messages of one session, put together once.
 
 use super::json::{self, Out};
+use super::short::Piece;
 
 /// Who speaks: a user, in a session.
 #[derive(Debug, Default)]
 pub struct Speaker {
-    name: String,
     /// A message up to the number in its id.
-    pub(super) opening: Vec<u8>,
+    pub(super) opening: Piece<48>,
     /// What stands behind that number, up to the name of the recipient's field.
-    pub(super) introduction: Vec<u8>,
+    pub(super) introduction: Piece<48>,
 }
 
 impl Speaker {
-    /// Becomes a session and its user, in the room that there is.
-    pub fn become_one(&mut self, session: &str, name: &str) {
-        self.name.clear();
-        self.name.push_str(name);
-        self.opening.clear();
-        self.introduction.clear();
-        let mut out = Out::new(&mut self.opening);
-        // A vector takes everything.
+    /// A session, by its id, and the name of its user.
+    #[inline]
+    pub fn new(session: &str, name: &str) -> Self {
+        let mut speaker = Speaker::default();
+        // Pieces take everything.
+        let mut out = Out::new(&mut speaker.opening);
         let _ = out.put(b"{\"type\":\"message\",\"id\":\"");
         let _ = json::escaped(&mut out, session);
         let _ = out.put(b".");
-        let mut out = Out::new(&mut self.introduction);
+        let mut out = Out::new(&mut speaker.introduction);
         let _ = out.put(b"\",\"from\":\"");
         let _ = json::escaped(&mut out, name);
         let _ = out.put(b"\",\"");
-    }
-
-    /// The user's name.
-    pub fn name(&self) -> &str {
-        &self.name
+        speaker
     }
 }

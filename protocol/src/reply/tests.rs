@@ -55,22 +55,29 @@ fn every_character_below_space_is_escaped() {
     assert_eq!(parsed(|w| notice(w, "e", &all))["content"], all);
 }
 
+/// A message in the two ways in which it is written.
+fn message_text(parts: &MessageParts<'_>) -> String {
+    let mut text = Vec::new();
+    message(&mut text, parts).unwrap();
+    let mut room = vec![0; text.len()];
+    assert_eq!(message_within(&mut room, parts), Some(text.len()));
+    assert_eq!(room, text);
+    assert_eq!(message_within(&mut room[1..], parts), None);
+    String::from_utf8(text).unwrap()
+}
+
 #[test]
 fn messages_name_a_user_or_a_group_and_keep_their_content() {
     let content = r#"{"a" : 1e999999, "b":"\u0041\/"}"#;
-    let mut speaker = Speaker::default();
-    speaker.become_one("other", "one before");
-    speaker.become_one("s", "a\"b");
-    assert_eq!(speaker.name(), "a\"b");
     let parts = MessageParts {
-        speaker: &speaker,
+        speaker: &Speaker::new("s", "a\"b"),
         ordinal: 1,
         to: To::User("c"),
         content,
         time: &Moment::new(1_700_000_000_123),
     };
     assert_eq!(
-        written(|w| message(w, &parts)),
+        message_text(&parts),
         r#"{"type":"message","id":"s.1","from":"a\"b","to":"c","content":{"a" : 1e999999, "b":"\u0041\/"},"time":1700000000123}"#
     );
     let parts = MessageParts {
@@ -79,7 +86,7 @@ fn messages_name_a_user_or_a_group_and_keep_their_content() {
         ..parts
     };
     assert_eq!(
-        written(|w| message(w, &parts)),
+        message_text(&parts),
         r#"{"type":"message","id":"s.1","from":"a\"b","group":"g","content":{"a" : 1e999999, "b":"\u0041\/"},"time":0}"#
     );
 }

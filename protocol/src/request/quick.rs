@@ -6,7 +6,7 @@
 use serde_json::value::RawValue;
 
 use super::fields::{Field, Fields};
-use crate::scan::plain_len;
+use crate::scan::{integer_len, plain_len};
 
 /// Finds the fields of a JSON object; `None` where it takes a closer look, whatever was found until then.
 #[inline]
@@ -96,7 +96,7 @@ fn value_end(text: &str, at: usize) -> Option<(usize, bool)> {
         b't' => rest.starts_with(b"true").then_some(at + 4),
         b'f' => rest.starts_with(b"false").then_some(at + 5),
         b'n' => rest.starts_with(b"null").then_some(at + 4),
-        b'-' | b'0'..=b'9' => integer_end(bytes, at),
+        b'-' | b'0'..=b'9' => integer_len(rest).map(|len| at + len),
         b'{' | b'[' => nested_end(text, at),
         _ => None,
     };
@@ -130,15 +130,4 @@ fn escape_end(bytes: &[u8], at: usize) -> Option<usize> {
         }
         _ => None,
     }
-}
-
-fn integer_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    if bytes[at] == b'-' {
-        at += 1;
-    }
-    let digits = bytes.get(at..)?;
-    let len = digits.iter().take_while(|b| b.is_ascii_digit()).count();
-    let leading_zero = len > 1 && digits[0] == b'0';
-    let goes_on = matches!(digits.get(len), Some(b'.' | b'e' | b'E'));
-    (len > 0 && !leading_zero && !goes_on).then_some(at + len)
 }

@@ -54,8 +54,8 @@ impl Decoder {
         unmasked: &'a mut Vec<u8>,
     ) -> (usize, Event<'a>) {
         if let Some((end, masked, mask)) = self.whole_text(input, message_bytes_max) {
-            mask::unmask(masked, mask, unmasked);
-            let (kind, payload) = (Kind::Text, &*unmasked);
+            let (payload, _) = mask::unmask(masked, mask, unmasked);
+            let kind = Kind::Text;
             return (end, Event::Message { kind, payload });
         }
         if self.has(ENDED) {
@@ -181,7 +181,7 @@ impl Decoder {
         payload: &'a mut Vec<u8>,
     ) -> (usize, Event<'a>) {
         let end = at + self.frame_left as usize;
-        mask::unmask(&input[at..end], self.mask, payload);
+        let (payload, _) = mask::unmask(&input[at..end], self.mask, payload);
         let kind = self.kind();
         *self = Decoder::default();
         (end, Event::Message { kind, payload })
@@ -200,7 +200,8 @@ impl Decoder {
         }
         // Not more than `frame_left`, so it fits.
         let bytes = came.min(self.frame_left as usize);
-        self.mask = mask::unmask(&input[at..at + bytes], self.mask, payload);
+        let (payload, turned) = mask::unmask(&input[at..at + bytes], self.mask, payload);
+        self.mask = turned;
         self.frame_left -= bytes as u32;
         // Cannot saturate in a message that kept its limit, but any 16 bytes are a state.
         self.assembled = self.assembled.saturating_add(bytes as u32);
@@ -236,7 +237,7 @@ impl Decoder {
                 },
             );
         }
-        mask::unmask(&input[from..end], incoming.mask, payload);
+        let (payload, _) = mask::unmask(&input[from..end], incoming.mask, payload);
         let event = match control {
             Control::Ping => Event::Ping(payload),
             Control::Pong => Event::Pong(payload),

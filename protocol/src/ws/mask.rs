@@ -3,40 +3,38 @@
 use wide::u8x16;
 
 /// So many bytes are taken in one go.
-const STRIDE: usize = 64;
+const BLOCK: usize = 16;
 
-/// Makes `plain` what `masked` is without its mask, whose first byte meets the first of `masked`.
-/// Returns the mask as the byte behind them meets it.
-pub(super) fn unmask(masked: &[u8], mask: [u8; 4], plain: &mut Vec<u8>) -> [u8; 4] {
-    // Not cleared first: every byte is written below, and so only a vector that was shorter has to
-    // be filled up.
-    plain.resize(masked.len(), 0);
-    let wide = repeated(mask);
-    let (strides, rest) = masked.as_chunks::<STRIDE>();
-    let (to_strides, to_rest) = plain.as_chunks_mut::<STRIDE>();
-    for (to, stride) in to_strides.iter_mut().zip(strides) {
-        unmask_blocks(stride, wide, to);
+/// What `masked` is without its mask, whose first byte meets the first of `masked`; and the mask as the byte behind them meets it. What was
+/// in `plain` before is lost, but for its length, which only grows: filling it up again and again would take longer than this.
+#[inline]
+pub(super) fn unmask<'p>(
+    masked: &[u8],
+    mask: [u8; 4],
+    plain: &'p mut Vec<u8>,
+) -> (&'p [u8], [u8; 4]) {
+    if plain.len() < masked.len() {
+        plain.resize(masked.len(), 0);
     }
-    unmask_blocks(rest, wide, to_rest);
-    if let (Some(last), Some(to)) = (masked.last_chunk(), plain.last_chunk_mut()) {
-        // What it repeats of the block before comes out as before.
-        let turned = repeated(turn(mask, masked.len()));
-        *to = (u8x16::new(*last) ^ turned).to_array();
-    } else {
+    let plain = &mut plain[..masked.len()];
+    let turned = turn(mask, masked.len());
+    let (Some(last), Some(_)) = (masked.last_chunk(), plain.last_chunk::<BLOCK>()) else {
         for ((to, byte), key) in plain.iter_mut().zip(masked).zip(mask.iter().cycle()) {
             *to = byte ^ key;
         }
-    }
-    turn(mask, masked.len())
-}
-
-#[inline]
-fn unmask_blocks(masked: &[u8], wide: u8x16, plain: &mut [u8]) {
+        return (plain, turned);
+    };
+    let wide = repeated(mask);
     let (blocks, _) = masked.as_chunks();
     let (to_blocks, _) = plain.as_chunks_mut();
     for (to, block) in to_blocks.iter_mut().zip(blocks) {
         *to = (u8x16::new(*block) ^ wide).to_array();
     }
+    if let Some(to) = plain.last_chunk_mut() {
+        // What it repeats of the block before comes out as before.
+        *to = (u8x16::new(*last) ^ repeated(turned)).to_array();
+    }
+    (plain, turned)
 }
 
 fn repeated([a, b, c, d]: [u8; 4]) -> u8x16 {
@@ -59,8 +57,8 @@ mod tests {
         let mask = [0x11, 0x22, 0x44, 0x88];
         // One vector for all: what it held before does not matter.
         let mut plain = vec![0xff; 20];
-        for length in 0..40 {
-            let expected: Vec<u8> = (0..length).map(|i| i * 5).collect();
+        for length in 0..80 {
+            let expected: Vec<u8> = (0..length).map(|i: u8| i.wrapping_mul(5)).collect();
             let masked: Vec<u8> = expected
                 .iter()
                 .enumerate()
@@ -68,10 +66,9 @@ mod tests {
                 .collect();
             for cut in 0..=masked.len() {
                 let (first, second) = masked.split_at(cut);
-                let next = unmask(first, mask, &mut plain);
-                let mut both = plain.clone();
-                unmask(second, next, &mut plain);
-                both.extend_from_slice(&plain);
+                let (bytes, next) = unmask(first, mask, &mut plain);
+                let mut both = bytes.to_vec();
+                both.extend_from_slice(unmask(second, next, &mut plain).0);
                 assert_eq!(both, expected, "{length} bytes cut at {cut}");
             }
         }

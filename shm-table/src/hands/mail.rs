@@ -87,7 +87,7 @@ impl Hands<'_> {
             ProcessState::Unused | ProcessState::Waiting => return Err(NotTaken::Away),
             ProcessState::Starting | ProcessState::Running | ProcessState::Ended => {}
         }
-        let bytes = u64::from(message.bytes_max) + LETTER_BYTES;
+        let bytes = message.bytes_max() + LETTER_BYTES;
         if self.view.mailbox.pending() + bytes > bytes_max {
             return Err(NotTaken::Full);
         }

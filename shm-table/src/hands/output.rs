@@ -32,6 +32,12 @@ impl Hands<'_> {
             .map_or(0, Row::pending)
     }
 
+    /// The same of a row that is known to be this process's.
+    #[inline]
+    pub fn own_outbox_bytes(&self, handle: RowHandle) -> u64 {
+        self.view.row(handle).map_or(0, Row::pending)
+    }
+
     /// True if an own row has something to write.
     pub fn has_output(&self, handle: RowHandle, stream: &Stream) -> bool {
         stream.out_first != 0

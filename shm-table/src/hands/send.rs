@@ -31,12 +31,43 @@ pub struct Envelope {
     pub newline: bool,
 }
 
+impl Envelope {
+    /// Puts the prefix at the end of its room, and tells its length.
+    #[inline]
+    fn put_prefix(&self, room: &mut [u8; PREFIX_BYTES]) -> usize {
+        let len = usize::from(self.prefix_len).min(PREFIX_BYTES);
+        let mut wide = [0; 16];
+        wide[..PREFIX_BYTES].copy_from_slice(&self.prefix);
+        // What stands in front of it does not count.
+        let moved = u128::from_le_bytes(wide) << (8 * (PREFIX_BYTES - len));
+        room.copy_from_slice(&moved.to_le_bytes()[..PREFIX_BYTES]);
+        len
+    }
+}
+
 /// An encoded message that is in no outbox yet. It must be delivered or discarded.
 #[derive(Debug)]
 #[must_use = "deliver or discard it: its blocks stay in hand otherwise"]
 pub struct Message {
     pub(super) first: u32,
-    pub(super) bytes_max: u32,
+    /// What a recipient of each transport gets.
+    bytes_tcp: u32,
+    bytes_websocket: u32,
+}
+
+impl Message {
+    fn new(first: u32, len: usize, prefix_len: usize, newline: bool) -> Self {
+        Message {
+            first,
+            bytes_tcp: (len + usize::from(newline)) as u32,
+            bytes_websocket: (len + prefix_len) as u32,
+        }
+    }
+
+    /// The most bytes that a recipient gets.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_tcp.max(self.bytes_websocket).into()
+    }
 }
 
 /// A worker that had no turn to write what waits for its sessions.
@@ -54,16 +85,15 @@ const UNWRITTEN_FACTOR: u64 = 4;
 /// A buffer that grew past this for one large message is not kept.
 const COMPOSED_BYTES_KEPT: usize = 1 << 20;
 
+/// Bytes of a body that fit into one block with a prefix and a newline.
+const SHORT_BYTES_MAX: usize = BLOCK_BYTES - PREFIX_BYTES - 1;
+
 /// The part of a pool (one 32nd) that only answers may use.
 const RESERVE_PART: u32 = 32;
 
 /// A message on its way into outboxes.
 struct Round<'t> {
-    first: u32,
-    bytes_max: u32,
-    /// What a recipient of each transport gets.
-    bytes_tcp: u64,
-    bytes_websocket: u64,
+    message: Message,
     /// How many outboxes it was made ready for, and how many have it.
     most: u32,
     delivered: u32,
@@ -108,6 +138,38 @@ impl<'t> Hands<'t> {
         composed
     }
 
+    /// Encodes a message that may fit into one block, where it is to stay: `write` puts its body at the start of what it is given and
+    /// tells its length. `None`: it found no room there, and nothing was composed.
+    #[inline]
+    pub fn compose_short(
+        &mut self,
+        urgency: Urgency,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+        finish: impl FnOnce(usize) -> Envelope,
+    ) -> Result<Option<Message>, Full> {
+        let (reserve, _) = self.reserve(urgency);
+        let arena = self.view.arena;
+        if !self.blocks.fill(arena.pool(), self.me, 1, reserve) {
+            return Err(Full);
+        }
+        let block = self.blocks.pop().ok_or(Full)?;
+        let written = arena.fill(block, |bytes| {
+            let (prefix_room, body) = bytes.split_first_chunk_mut()?;
+            // Room for the newline belongs to the message whoever receives it.
+            let len = write(body.get_mut(..SHORT_BYTES_MAX)?)?;
+            *body.get_mut(len)? = b'\n';
+            let envelope = finish(len);
+            Some((len, envelope.put_prefix(prefix_room), envelope.newline))
+        });
+        let Some((len, prefix_len, newline)) = written else {
+            self.keep_block(block);
+            return Ok(None);
+        };
+        arena.heads[block as usize].next.put(0);
+        arena.seal(block, len, prefix_len, newline);
+        Ok(Some(Message::new(block, len, prefix_len, newline)))
+    }
+
     /// Puts a message into blocks: room for a prefix, and the body.
     fn store(
         &mut self,
@@ -117,10 +179,9 @@ impl<'t> Hands<'t> {
     ) -> Result<Message, Full> {
         let len = whole.len().saturating_sub(PREFIX_BYTES);
         let envelope = finish(len);
-        let prefix_len = usize::from(envelope.prefix_len).min(PREFIX_BYTES);
-        if let Some(room) = whole.get_mut(PREFIX_BYTES - prefix_len..PREFIX_BYTES) {
-            room.copy_from_slice(&envelope.prefix[..prefix_len]);
-        }
+        let prefix_len = whole
+            .first_chunk_mut()
+            .map_or(0, |room| envelope.put_prefix(room));
         // Room for the newline belongs to the message whoever receives it.
         whole.push(b'\n');
         let (reserve, _) = self.reserve(urgency);
@@ -141,15 +202,14 @@ impl<'t> Hands<'t> {
             last = Some(block);
         }
         let first = first.ok_or(Full)?;
-        self.publish_in_hand();
         arena.seal(first, len, prefix_len, envelope.newline);
-        let bytes_max = (len + prefix_len.max(usize::from(envelope.newline))) as u32;
-        Ok(Message { first, bytes_max })
+        Ok(Message::new(first, len, prefix_len, envelope.newline))
     }
 
     /// Gives a message back that was not delivered.
     pub fn discard(&mut self, message: Message) {
         self.free_chain(message.first);
+        self.publish_in_hand();
     }
 
     /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
@@ -161,6 +221,7 @@ impl<'t> Hands<'t> {
         to: &[RowHandle],
         urgency: Urgency,
     ) -> Result<u32, Full> {
+        let bytes_max = message.bytes_max();
         let mut round = self.begin_round(message, to.len(), urgency)?;
         for &handle in to {
             let Some(row) = self.view.row(handle) else {
@@ -170,7 +231,7 @@ impl<'t> Hands<'t> {
                 continue;
             };
             let is_open = matches!(word.state, State::LoggedIn | State::Connected);
-            if is_open && self.has_room(handle, row, word, u64::from(round.bytes_max)) {
+            if is_open && self.has_room(handle, row, word, bytes_max) {
                 self.push(&mut round, handle, row, word.owner.slot);
             }
         }
@@ -264,12 +325,8 @@ impl<'t> Hands<'t> {
         // As if it were in all of them: readers count down while this goes on.
         head.refs.put(most as u32);
         self.share_chain(message.first);
-        let bytes = |websocket| self.view.arena.message_bytes(message.first, websocket) as u64;
         Ok(Round {
-            first: message.first,
-            bytes_max: message.bytes_max,
-            bytes_tcp: bytes(false),
-            bytes_websocket: bytes(true),
+            message,
             most: most as u32,
             delivered: 0,
             slot: MASTER,
@@ -284,12 +341,13 @@ impl<'t> Hands<'t> {
             return;
         };
         let entry = &self.view.nodes[node as usize];
-        entry.message.put(round.first + 1);
+        entry.message.put(round.message.first + 1);
         entry.newer.put(0);
         let bytes = match row.transport() {
-            Transport::WebSocket => round.bytes_websocket,
-            Transport::Tcp => round.bytes_tcp,
+            Transport::WebSocket => round.message.bytes_websocket,
+            Transport::Tcp => round.message.bytes_tcp,
         };
+        let bytes = u64::from(bytes);
         row.queued.add(bytes);
         entry.hold().put(Hold::Shared.word());
         if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {
@@ -303,7 +361,11 @@ impl<'t> Hands<'t> {
             round.slot = slot;
             round.ready = self.view.ready(slot);
         }
-        if round.ready.is_some_and(|ready| ready.mark(handle.row)) {
+        let is_own = slot == self.me.slot;
+        if round.ready.is_some_and(|ready| match is_own {
+            true => ready.mark_own(handle.row),
+            false => ready.mark(handle.row),
+        }) {
             self.touched |= 1 << slot;
         }
     }
@@ -313,9 +375,9 @@ impl<'t> Hands<'t> {
     fn end_round(&mut self, round: Round<'_>) -> u32 {
         let surplus = round.most - round.delivered;
         if round.most == 0 {
-            self.free_chain(round.first);
+            self.free_chain(round.message.first);
         } else if surplus > 0 {
-            self.release_message(round.first + 1, surplus);
+            self.release_message(round.message.first + 1, surplus);
             self.nodes.trim(self.view.node_pool());
         }
         self.count(Counter::MessagesOut, u64::from(round.delivered));
@@ -360,6 +422,5 @@ impl<'t> Hands<'t> {
             self.blocks.push(self.view.arena.pool(), self.me, block - 1);
             block = next;
         }
-        self.publish_in_hand();
     }
 }

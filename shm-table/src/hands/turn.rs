@@ -53,10 +53,19 @@ impl Hands<'_> {
         let ready = self.view.ready(self.me.slot)?;
         loop {
             let row = self.walk.next(ready)?;
+            let (next, next_but_one) = self.walk.coming();
+            next_but_one.inspect(|row| self.is_next(*row));
+            next.inspect(|row| self.view.prefetch_output(*row));
             if let Some(handle) = self.own_handle(row) {
                 return Some(handle);
             }
         }
+    }
+
+    /// Says that a row is about to be worked on.
+    #[inline]
+    pub fn is_next(&self, row: u32) {
+        self.view.prefetch_row(row);
     }
 
     /// Slots, as bits, of the processes that sleep and have something to do since the last call. The caller
@@ -104,6 +113,12 @@ impl Hands<'_> {
     /// True while the server ends.
     pub fn draining(&self) -> bool {
         self.view.header.draining.peek() != 0
+    }
+
+    /// Microseconds of the table's clock.
+    #[inline]
+    pub fn now_us(&self) -> u64 {
+        self.view.now_us()
     }
 
     /// Milliseconds of the table's clock.

@@ -13,7 +13,7 @@ pub(super) fn sendgroup(
     send: &Send<'_>,
     id: Option<&str>,
 ) {
-    let Some(speaker) = work.speaker(connection) else {
+    let Some(voice) = work.lend_voice(connection) else {
         return;
     };
     let mut recipients = work.lend_handles();
@@ -23,6 +23,7 @@ pub(super) fn sendgroup(
     let others = recipients.len();
     if others == members {
         work.return_handles(recipients);
+        work.return_voice(voice);
         let (code, sentence) = match exists {
             true => (ErrorCode::NotAMember, "join the group first"),
             false => (ErrorCode::UnknownGroup, "there is no such group"),
@@ -36,7 +37,7 @@ pub(super) fn sendgroup(
     let elsewhere = work.group_may_be_elsewhere(&send.to, others > 0);
     work.pass_on(
         connection,
-        &speaker,
+        voice,
         To::Group(&send.to),
         send,
         id,

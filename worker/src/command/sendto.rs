@@ -2,14 +2,14 @@
 
 use protocol::code::ErrorCode;
 use protocol::letter::Kind;
-use protocol::reply::{self, MessageParts, Speaker, Status, To};
+use protocol::reply::{self, MessageParts, Status, To};
 use protocol::request::Send;
 use shm_table::RowHandle;
 
 use super::elsewhere::{Fate, Outbound};
 use super::message_id::MessageId;
 use crate::connection::Connection;
-use crate::work::Work;
+use crate::work::{Voice, Work};
 
 pub(super) fn sendto(
     work: &mut Work<'_>,
@@ -17,10 +17,10 @@ pub(super) fn sendto(
     send: &Send<'_>,
     id: Option<&str>,
 ) {
-    let Some(speaker) = work.speaker(connection) else {
+    let Some(voice) = work.lend_voice(connection) else {
         return;
     };
-    let is_to_oneself = speaker.name() == send.to;
+    let is_to_oneself = *voice.name == *send.to;
     let mut recipients = work.lend_handles();
     work.hands.sessions_of_same(&send.to, &mut recipients);
     let addressed = recipients.len();
@@ -34,10 +34,10 @@ pub(super) fn sendto(
     }
     let here = addressed > 0;
     let elsewhere = work.may_be_elsewhere(&send.to, here)
-        || !is_to_oneself && work.may_be_elsewhere(speaker.name(), here);
+        || !is_to_oneself && work.may_be_elsewhere(&voice.name, here);
     work.pass_on(
         connection,
-        &speaker,
+        voice,
         To::User(&send.to),
         send,
         id,
@@ -48,13 +48,13 @@ pub(super) fn sendto(
 }
 
 impl Work<'_> {
-    /// Sends a message of the connection's user, `speaker`, to `recipients`, a list that was lent, of whom the first
+    /// Sends a message of the connection's user, with a `voice` that was lent, to `recipients`, a list that was lent, of whom the first
     /// `addressed` are those it is for, and to other hosts if it may concern them, and tells the sender what became of it.
     #[allow(clippy::too_many_arguments)] // two callers, each with its own view of who is concerned
     pub(super) fn pass_on(
         &mut self,
         connection: &mut Connection,
-        speaker: &Speaker,
+        voice: Box<Voice>,
         to: To<'_>,
         send: &Send<'_>,
         id: Option<&str>,
@@ -64,7 +64,7 @@ impl Work<'_> {
     ) {
         let moment = self.clock.moment;
         let parts = MessageParts {
-            speaker,
+            speaker: &voice.speaker,
             ordinal: connection.stream.ordinal,
             to,
             content: send.content,
@@ -83,7 +83,7 @@ impl Work<'_> {
                 let outbound = Outbound {
                     kind,
                     to: name,
-                    from: speaker.name(),
+                    from: &voice.name,
                     message_id: &MessageId::of(self, connection),
                     id,
                     quiet: send.quiet,
@@ -91,6 +91,7 @@ impl Work<'_> {
                 self.hand_over(connection, &outbound, here, |w| reply::message(w, &parts))
             }
         };
+        self.return_voice(voice);
         self.acknowledge(connection, fate, send.quiet, id);
     }
 
@@ -105,7 +106,7 @@ impl Work<'_> {
         if recipients.is_empty() {
             return Some(Status::Offline);
         }
-        let message = self.encode(|w| reply::message(w, parts)).ok()?;
+        let message = self.encode_message(parts).ok()?;
         let reached = self.deliver(message, recipients)?;
         // A slow or closing session does not count. Which of several was passed over is not known;
         // the sender is told "delivered" only if one of the addressed has it for certain.

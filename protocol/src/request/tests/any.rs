@@ -58,6 +58,29 @@ proptest! {
     }
 
     #[test]
+    fn what_looks_like_a_message_before_means_what_it_means_alone(
+        texts in proptest::collection::vec(
+            r#"\{("(type":"send(to|group)"|to":"[a\x09\\é"]{0,3}"|to":"[a-z]{1,66}"|id":(-?[0-9.e]{1,3}|"[x"]{0,2}"|"x{0,130}")|quiet":(true|false|null)|content":("[a"\\]{0,3}"|17|\[\]))[, ]?){0,5}\}?"#,
+            1..4,
+        ),
+        to in "[a-z]{1,9}",
+        content in any::<String>(),
+        id in any::<i64>(),
+    ) {
+        let mut shapes = Shapes::default();
+        let content = serde_json::to_string(&content).unwrap();
+        let usual = [
+            format!(r#"{{"type":"sendto","to":"{to}","content":{content}}}"#),
+            format!(r#"{{"id":{id},"type":"sendgroup","quiet":true,"content":"x","to":"{to}"}}"#),
+            format!(r#"{{"id":"{id}","type":"sendgroup","quiet":true,"content":"x","to":"{to}"}}"#),
+        ];
+        for text in usual.iter().chain(&texts).chain(&usual).chain(&texts) {
+            shapes.learn_now();
+            prop_assert_eq!(shapes.parse(text), parse(text), "{}", text);
+        }
+    }
+
+    #[test]
     fn nothing_makes_it_panic(text in any::<String>(), object in json()) {
         let _ = parse(&text);
         let _ = parse(&object);
@@ -73,6 +96,32 @@ fn what_programs_write_goes_the_quick_way() {
     ] {
         let found = quickly(text).unwrap_or_else(|| panic!("{text}"));
         assert_eq!(fields::find_thoroughly(text), Ok(found));
+    }
+}
+
+#[test]
+fn what_looks_like_a_message_before_needs_no_other_look() {
+    let mut shapes = Shapes::default();
+    let text = |to: &str, id: &str, content: &str| {
+        format!(r#"{{"type":"sendto","to":"{to}", "id":{id},"x":[1,2],"content":"{content}"}}"#)
+    };
+    let first = text("bob", "17", "hello");
+    assert_eq!(shapes.known(&first), None);
+    assert_eq!(shapes.parse(&first), parse(&first));
+    for (to, id, content, is_known) in [
+        ("bob", "17", "hello", true),
+        ("группа", "-4", "", true),
+        ("x", "0", "é{}[],:", true),
+        ("", "1", "a name is missing", false),
+        ("x", "01", "no number", false),
+        ("x", "1.5", "no whole number", false),
+        ("x", "\"1\"", "no number", false),
+        ("x", "1", "with \\u0041 escape", false),
+        ("x", "1", "a\",\"b\":\"c", false),
+    ] {
+        let text = text(to, id, content);
+        assert_eq!(shapes.known(&text).is_some(), is_known, "{text}");
+        assert_eq!(shapes.parse(&text), parse(&text), "{text}");
     }
 }
 
