@@ -38,7 +38,7 @@ fn check_sent(text: &str, to: To<'_>, content: &str) {
     let parts = MessageParts {
         speaker: &Speaker::new("s", name),
         ordinal: 1,
-        to,
+        to: &to,
         content,
         time: &Moment::new(7),
     };

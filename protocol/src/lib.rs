@@ -32,12 +32,20 @@ pub mod ws;
 
 use code::CloseCode;
 
+/// What is not longer is short text.
+const SHORT_BYTES_MAX: usize = 256;
+
 /// The text of one whole message, WebSocket or TCP.
 ///
 /// Ask once the message is complete: a character may be cut by a fragment. On error the connection
 /// is to be closed with the code given (RFC 6455, 8.1).
 pub fn text(bytes: &[u8]) -> Result<&str, CloseCode> {
-    simdutf8::basic::from_utf8(bytes).map_err(|_| CloseCode::INVALID_TEXT)
+    let text = match bytes.len() {
+        // What short text takes is the call, and the wait for bytes that have just been unmasked in smaller pieces than it loads.
+        ..=SHORT_BYTES_MAX => str::from_utf8(bytes).ok(),
+        _ => simdutf8::basic::from_utf8(bytes).ok(),
+    };
+    text.ok_or(CloseCode::INVALID_TEXT)
 }
 
 /// As much of `text` as `bytes_max` bytes hold without cutting a character.

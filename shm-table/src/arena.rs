@@ -132,25 +132,23 @@ impl<'t> Arena<'t> {
         self.bytes(first).get(start + skip..end)
     }
 
-    /// Appends the message's bytes from `skip` on to `out`, as long as that has less than `bytes_max`; returns whether that was all
-    /// of it.
-    pub fn copy(
+    /// Hands the message's bytes from `skip` on to `take`, piece by piece, as long as it takes them; returns whether it took all.
+    #[inline]
+    pub fn pieces(
         &self,
         first: u32,
         websocket: bool,
         skip: usize,
-        bytes_max: usize,
-        out: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> bool,
     ) -> bool {
         let (start, mut end) = self.range(&self.heads[first as usize], websocket);
         let mut from = start + skip;
         let mut block = first;
         loop {
             if from < BLOCK_BYTES.min(end) {
-                if out.len() >= bytes_max {
+                if !take(&self.bytes(block)[from..end.min(BLOCK_BYTES)]) {
                     return false;
                 }
-                out.extend_from_slice(&self.bytes(block)[from..end.min(BLOCK_BYTES)]);
                 from = 0;
             } else {
                 from = from.saturating_sub(BLOCK_BYTES);

@@ -13,6 +13,7 @@ mod turn;
 use std::net::SocketAddr;
 
 use crate::control::Counter;
+use crate::gathered::Gathered;
 use crate::handle::{Link, ProcessId, RowHandle};
 use crate::pool::Magazine;
 use crate::ready::Walk;
@@ -75,7 +76,7 @@ pub struct Hands<'t> {
     composed: Vec<u8>,
     /// Scratch of `write_output`: entries, and the bytes of several messages.
     written: Vec<u32>,
-    gathered: Vec<u8>,
+    gathered: Gathered,
     /// The user whose sessions were asked for last in the present read. An entry keeps its name for its whole life, and lives only as long
     /// as it is found; that a recovery may end it otherwise is why this does not last.
     asked_for: Option<(Name, Link)>,
@@ -109,7 +110,7 @@ impl Table {
             congested: None,
             composed: Vec::new(),
             written: Vec::new(),
-            gathered: Vec::new(),
+            gathered: Gathered::default(),
             asked_for: None,
             walk: Walk::default(),
             mail: mail::Open::default(),

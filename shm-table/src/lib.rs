@@ -29,6 +29,7 @@ mod cluster;
 #[cfg(not(loom))]
 mod control;
 #[cfg(not(loom))]
+mod gathered;
 mod groups;
 mod handle;
 pub mod kill_point;

@@ -80,12 +80,15 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Rows that are likely to come after the last one: the next, and the one behind it.
+    /// Rows that are likely to come after the last one, the next of them first.
     #[inline]
-    pub fn coming(&self) -> (Option<u32>, Option<u32>) {
-        let row =
-            |bits: u64| (bits != 0).then(|| (self.word_at * 64) as u32 + bits.trailing_zeros());
-        (row(self.bits), row(self.bits & self.bits.wrapping_sub(1)))
+    pub fn coming(&self) -> [Option<u32>; 3] {
+        let mut bits = self.bits;
+        std::array::from_fn(|_| {
+            let row = (bits != 0).then(|| (self.word_at * 64) as u32 + bits.trailing_zeros());
+            bits &= bits.wrapping_sub(1);
+            row
+        })
     }
 
     /// The next marked row, unmarked; `None` after one round over all of them.

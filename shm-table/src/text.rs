@@ -96,6 +96,12 @@ fn short_word(bytes: &[u8]) -> u64 {
     }
 }
 
+/// The first and the last `N` bytes.
+#[inline]
+fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+    bytes.first_chunk().zip(bytes.last_chunk())
+}
+
 /// A copy of a name in the table: UTF-8, at most [`TEXT_BYTES_MAX`] bytes.
 #[derive(Clone, Copy)]
 pub struct Name {
@@ -114,6 +120,25 @@ impl Name {
         Name {
             len: end as u8,
             bytes,
+        }
+    }
+}
+
+impl Name {
+    /// Whether it is `other`.
+    #[inline]
+    pub fn is(&self, other: &str) -> bool {
+        let other = other.as_bytes();
+        let len = usize::from(self.len);
+        if other.len() != len {
+            return false;
+        }
+        let own = &self.bytes[..len];
+        // By both ends, which overlap, and without a call, as most names are short.
+        match len {
+            4..8 => ends::<4>(own) == ends::<4>(other),
+            8..=16 => ends::<8>(own) == ends::<8>(other),
+            _ => own == other,
         }
     }
 }
@@ -148,11 +173,14 @@ mod tests {
             };
             text.put(&letters[..len]);
             assert!(text.is(&letters[..len]), "{len}");
-            assert_eq!(&*text.read(), &letters[..len]);
+            let name = text.read();
+            assert_eq!(&*name, &letters[..len]);
+            assert!(name.is(&letters[..len]), "{len}");
             for at in 0..len {
                 let mut other = letters[..len].to_owned();
                 other.replace_range(at..=at, " ");
                 assert!(!text.is(&other), "{len}, {at}");
+                assert!(!name.is(&other), "{len}, {at}");
             }
             assert_eq!(text.is(""), len == 0);
         }

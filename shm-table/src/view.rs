@@ -2,7 +2,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Block, BlockHead};
 use crate::cluster::ClusterWords;
 use crate::control::Control;
 use crate::groups::{Chunk, Group};
@@ -89,14 +89,34 @@ impl<'t> View<'t> {
         }
     }
 
-    /// Asks for what is newest in the outbox of a row that was asked for before.
+    /// Asks for the newest entry in the outbox of a row that was asked for before.
     #[inline]
-    pub fn prefetch_output(&self, row: u32) {
-        let newest = self.rows.get(row as usize).map(|row| row.out_top.peek());
-        let newest = newest.and_then(|top| (top as u32).checked_sub(1));
-        if let Some(node) = newest.and_then(|node| self.nodes.get(node as usize)) {
+    pub fn prefetch_entry(&self, row: u32) {
+        if let Some(node) = self.newest_entry(row) {
             prefetch(node, size_of::<Node>());
         }
+    }
+
+    /// Asks for the message of an entry that was asked for before.
+    #[inline]
+    pub fn prefetch_message(&self, row: u32) {
+        let message = self.newest_entry(row).map(|node| node.message.peek());
+        let Some(first) = message.and_then(|message| message.checked_sub(1)) else {
+            return;
+        };
+        if let Some(head) = self.arena.heads.get(first as usize) {
+            prefetch(head, size_of::<BlockHead>());
+        }
+        if let Some(block) = self.arena.blocks.get(first as usize) {
+            prefetch(block, size_of::<Block>());
+        }
+    }
+
+    /// A hint: the entry may be another row's by now.
+    #[inline]
+    fn newest_entry(&self, row: u32) -> Option<&'t Node> {
+        let top = self.rows.get(row as usize)?.out_top.peek();
+        self.nodes.get((top as u32).checked_sub(1)? as usize)
     }
 
     /// The ready bits of a worker, or of the link, for whom a bit means that a row's session may have begun or ended; `None` for other

@@ -47,6 +47,12 @@ pub(super) trait Sink: Write {
         self.write_all(piece.start())?;
         self.write_all(&piece.rest)
     }
+
+    /// Writes a number in decimal digits.
+    #[inline]
+    fn put_number(&mut self, number: u32) -> io::Result<()> {
+        self.write_all(itoa::Buffer::new().format(number).as_bytes())
+    }
 }
 
 impl Sink for Vec<u8> {}
@@ -67,6 +73,40 @@ impl Sink for Short<'_> {
             false => self.write_all(&piece.rest),
         }
     }
+
+    #[inline]
+    fn put_number(&mut self, number: u32) -> io::Result<()> {
+        let room = self.room.get_mut(self.at..).unwrap_or_default();
+        match (digits(number), room.first_chunk_mut()) {
+            (Some((digits, len)), Some(room)) => {
+                *room = digits;
+                self.at += len;
+                Ok(())
+            }
+            _ => self.write_all(itoa::Buffer::new().format(number).as_bytes()),
+        }
+    }
+}
+
+/// The decimal digits of a number of at most eight, from the first on, and how many there are. In one register: what is stored byte by
+/// byte and then loaded as a whole makes the processor wait.
+#[inline]
+fn digits(number: u32) -> Option<([u8; 8], usize)> {
+    if number >= 100_000_000 {
+        return None;
+    }
+    let number = u64::from(number);
+    // Two numbers of four digits, then four of two, then eight of one, the first lowest; divisions are multiplications by the
+    // inverse, exact in the range.
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - 10 * tens) << 8);
+    // The last digit stays, be it 0.
+    let zeros = ones.trailing_zeros().min(63) / 8;
+    let text = (ones | 0x3030_3030_3030_3030) >> (8 * zeros);
+    Some((text.to_le_bytes(), 8 - zeros as usize))
 }
 
 /// Bytes with room behind them: as far as they fit into `N` bytes, these are copied as a whole, by a length that is known beforehand.
@@ -152,8 +192,33 @@ fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Piece, Short, Sink};
+    use super::{Piece, Short, Sink, digits};
     use std::io::Write;
+
+    #[test]
+    fn numbers_are_written_as_people_do() {
+        let around = (0..=9)
+            .map(|zeros| 10u32.pow(zeros))
+            .flat_map(|n| [n - 1, n, n + 1]);
+        let all = (0..20_000)
+            .chain((0..u32::MAX).step_by(7_919))
+            .chain(around)
+            .chain([u32::MAX]);
+        for number in all {
+            let text = number.to_string();
+            if let Some((digits, len)) = digits(number) {
+                assert_eq!(digits[..len], *text.as_bytes());
+            }
+            assert_eq!(digits(number).is_some(), text.len() <= 8);
+            for more in [0, 8] {
+                let mut room = [0; 20];
+                let mut short = Short::new(&mut room[..text.len() + more]);
+                short.put_number(number).unwrap();
+                assert_eq!(short.written(), text.len());
+                assert_eq!(&room[..text.len()], text.as_bytes());
+            }
+        }
+    }
 
     #[test]
     fn pieces_come_out_whole_wherever_they_go() {

@@ -72,7 +72,7 @@ fn messages_name_a_user_or_a_group_and_keep_their_content() {
     let parts = MessageParts {
         speaker: &Speaker::new("s", "a\"b"),
         ordinal: 1,
-        to: To::User("c"),
+        to: &To::User("c"),
         content,
         time: &Moment::new(1_700_000_000_123),
     };
@@ -81,7 +81,7 @@ fn messages_name_a_user_or_a_group_and_keep_their_content() {
         r#"{"type":"message","id":"s.1","from":"a\"b","to":"c","content":{"a" : 1e999999, "b":"\u0041\/"},"time":1700000000123}"#
     );
     let parts = MessageParts {
-        to: To::Group("g"),
+        to: &To::Group("g"),
         time: &Moment::new(0),
         ..parts
     };

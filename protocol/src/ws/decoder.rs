@@ -47,6 +47,7 @@ impl Decoder {
     /// No message ever grows past `message_bytes_max`: a frame that would make it so is refused at
     /// its header, before its payload is looked at. (Limits of 4 GiB and more count as just below.)
     /// After [`Event::Close`] and [`Event::Violation`] all input is swallowed.
+    #[inline]
     pub fn next<'a>(
         &mut self,
         input: &[u8],
@@ -58,6 +59,16 @@ impl Decoder {
             let kind = Kind::Text;
             return (end, Event::Message { kind, payload });
         }
+        self.next_of_any_kind(input, message_bytes_max, unmasked)
+    }
+
+    #[inline(never)]
+    fn next_of_any_kind<'a>(
+        &mut self,
+        input: &[u8],
+        message_bytes_max: usize,
+        unmasked: &'a mut Vec<u8>,
+    ) -> (usize, Event<'a>) {
         if self.has(ENDED) {
             return (input.len(), Event::NeedMore { left: 0 });
         }

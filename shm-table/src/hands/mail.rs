@@ -161,7 +161,10 @@ impl Hands<'_> {
         else {
             return;
         };
-        self.view.arena.copy(first, false, 0, usize::MAX, into);
+        self.view.arena.pieces(first, false, 0, |piece| {
+            into.extend_from_slice(piece);
+            true
+        });
     }
 
     /// A letter is done with: its outcome is known and was told. In any order, each once.

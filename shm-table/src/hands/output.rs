@@ -5,13 +5,11 @@ use std::io;
 
 use super::Hands;
 use crate::control::Counter;
+use crate::gathered::Gathered;
 use crate::handle::RowHandle;
 use crate::outbox::{self, CLOSED};
 use crate::row::{Row, Transport};
 use crate::two_copies::{ORDERED_WORD, Stream};
-
-/// Most bytes gathered for one write, not counting the last block's; as much as one read takes.
-const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// What is left in an outbox after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +74,8 @@ impl Hands<'_> {
                 let mut gathered = std::mem::take(&mut self.gathered);
                 gathered.clear();
                 self.gather(stream, websocket, &mut gathered);
-                let written = write(&gathered);
-                let offered = gathered.len();
+                let written = write(gathered.bytes());
+                let offered = gathered.bytes().len();
                 self.gathered = gathered;
                 (offered, written)
             }
@@ -137,14 +135,13 @@ impl Hands<'_> {
         self.view.arena.piece(first, websocket, skip)
     }
 
-    fn gather(&self, stream: &Stream, websocket: bool, gathered: &mut Vec<u8>) {
+    fn gather(&self, stream: &Stream, websocket: bool, gathered: &mut Gathered) {
         let mut skip = stream.out_offset as usize;
         for node in outbox::ordered(self.view.nodes, stream) {
             let message = self.view.nodes[node as usize].message.peek();
             if let Some(first) = message.checked_sub(1) {
                 let arena = &self.view.arena;
-                let whole = arena.copy(first, websocket, skip, GATHERED_BYTES_MAX, gathered);
-                if !whole || gathered.len() >= GATHERED_BYTES_MAX {
+                if !arena.pieces(first, websocket, skip, |piece| gathered.append(piece)) {
                     return;
                 }
             }

@@ -50,23 +50,32 @@ impl Envelope {
 #[must_use = "deliver or discard it: its blocks stay in hand otherwise"]
 pub struct Message {
     pub(super) first: u32,
-    /// What a recipient of each transport gets.
-    bytes_tcp: u32,
-    bytes_websocket: u32,
+    /// How many bytes a recipient over TCP gets (below), and one over WebSocket (above). One word, as two are passed in registers and three
+    /// are not.
+    bytes: u64,
 }
 
 impl Message {
     fn new(first: u32, len: usize, prefix_len: usize, newline: bool) -> Self {
+        let (tcp, websocket) = (len + usize::from(newline), len + prefix_len);
         Message {
             first,
-            bytes_tcp: (len + usize::from(newline)) as u32,
-            bytes_websocket: (len + prefix_len) as u32,
+            bytes: (websocket as u64) << 32 | tcp as u64,
+        }
+    }
+
+    /// How many bytes a recipient gets.
+    fn bytes(&self, transport: Transport) -> u64 {
+        match transport {
+            Transport::Tcp => self.bytes & u64::from(u32::MAX),
+            Transport::WebSocket => self.bytes >> 32,
         }
     }
 
     /// The most bytes that a recipient gets.
     pub(super) fn bytes_max(&self) -> u64 {
-        self.bytes_tcp.max(self.bytes_websocket).into()
+        self.bytes(Transport::Tcp)
+            .max(self.bytes(Transport::WebSocket))
     }
 }
 
@@ -343,11 +352,7 @@ impl<'t> Hands<'t> {
         let entry = &self.view.nodes[node as usize];
         entry.message.put(round.message.first + 1);
         entry.newer.put(0);
-        let bytes = match row.transport() {
-            Transport::WebSocket => round.message.bytes_websocket,
-            Transport::Tcp => round.message.bytes_tcp,
-        };
-        let bytes = u64::from(bytes);
+        let bytes = round.message.bytes(row.transport());
         row.queued.add(bytes);
         entry.hold().put(Hold::Shared.word());
         if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {

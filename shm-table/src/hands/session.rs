@@ -286,7 +286,7 @@ impl<'t> Hands<'t> {
     #[inline]
     pub fn sessions_of_same(&mut self, user: &str, out: &mut Vec<RowHandle>) {
         if let Some((name, entry)) = &self.asked_for
-            && **name == *user
+            && name.is(user)
             && self.users().sessions(*entry, out)
         {
             return;

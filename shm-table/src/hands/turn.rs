@@ -53,9 +53,11 @@ impl Hands<'_> {
         let ready = self.view.ready(self.me.slot)?;
         loop {
             let row = self.walk.next(ready)?;
-            let (next, next_but_one) = self.walk.coming();
-            next_but_one.inspect(|row| self.is_next(*row));
-            next.inspect(|row| self.view.prefetch_output(*row));
+            // Each step needs what the one before has brought in, for a row that comes later.
+            let [first, second, third] = self.walk.coming();
+            third.inspect(|row| self.view.prefetch_row(*row));
+            second.inspect(|row| self.view.prefetch_entry(*row));
+            first.inspect(|row| self.view.prefetch_message(*row));
             if let Some(handle) = self.own_handle(row) {
                 return Some(handle);
             }

@@ -38,7 +38,7 @@ pub(super) fn sendgroup(
     work.pass_on(
         connection,
         voice,
-        To::Group(&send.to),
+        &To::Group(&send.to),
         send,
         id,
         recipients,

@@ -20,7 +20,7 @@ pub(super) fn sendto(
     let Some(voice) = work.lend_voice(connection) else {
         return;
     };
-    let is_to_oneself = *voice.name == *send.to;
+    let is_to_oneself = voice.name.is(&send.to);
     let mut recipients = work.lend_handles();
     work.hands.sessions_of_same(&send.to, &mut recipients);
     let addressed = recipients.len();
@@ -38,7 +38,7 @@ pub(super) fn sendto(
     work.pass_on(
         connection,
         voice,
-        To::User(&send.to),
+        &To::User(&send.to),
         send,
         id,
         recipients,
@@ -55,7 +55,7 @@ impl Work<'_> {
         &mut self,
         connection: &mut Connection,
         voice: Box<Voice>,
-        to: To<'_>,
+        to: &To<'_>,
         send: &Send<'_>,
         id: Option<&str>,
         recipients: Vec<RowHandle>,
@@ -76,7 +76,7 @@ impl Work<'_> {
             None => Fate::NoRoom,
             Some(here) if !elsewhere => Fate::Here(here),
             Some(here) => {
-                let (kind, name) = match to {
+                let (kind, name) = match *to {
                     To::User(name) => (Kind::User, name),
                     To::Group(name) => (Kind::Group, name),
                 };
