@@ -22,7 +22,7 @@ use crate::session_id::SessionId;
 use crate::table::Table;
 use crate::text::Name;
 use crate::two_copies::Stream;
-use crate::view::{View, unix_ms};
+use crate::view::{Expiry, View, unix_ms};
 
 pub use cluster::Elsewhere;
 pub use mail::{Mail, NotTaken};
@@ -405,11 +405,11 @@ impl<'t> Hands<'t> {
         }
     }
 
-    /// For the timer: orders [`Order::DEADLINE`] on each row past its deadline, once; returns how many.
-    pub fn expire_deadlines(&mut self, now_ms: u64) -> u32 {
-        let (expired, slots) = self.view.expire_deadlines(now_ms);
+    /// For the timer: orders [`Order::DEADLINE`] on each row past its deadline, once.
+    pub fn expire_deadlines(&mut self, now_ms: u64) -> Expiry {
+        let (expiry, slots) = self.view.expire_deadlines(now_ms);
         self.touched |= slots;
-        expired
+        expiry
     }
 
     /// Publishes how much is in hand, for the statistics.

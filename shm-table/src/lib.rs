@@ -110,5 +110,6 @@ pub use table::{AttachError, CreateError, Table};
 #[cfg(not(loom))]
 pub use text::{Name, TEXT_BYTES_MAX};
 pub use two_copies::Stream;
+pub use view::Expiry;
 #[cfg(not(loom))]
 pub use window::ReadWindow;

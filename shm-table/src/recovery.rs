@@ -314,8 +314,7 @@ fn sweep(view: &View<'_>, recovered: &mut Recovered) {
             .map(|&node| outbox::entry_bytes(&view.nodes[node as usize], &view.arena, websocket))
             .sum::<usize>() as u64;
         row.sent.put(
-            row.queued
-                .peek()
+            row.queued()
                 .wrapping_sub(queued - u64::from(stream.out_offset)),
         );
     }

@@ -149,20 +149,20 @@ pub(crate) struct Row {
     pub orders: Word64,
     /// Top of the outbox: generation above, newest node plus one below. Anybody, see [`crate::outbox`].
     pub out_top: Word64,
-    /// Bytes ever put into the outbox. Anybody.
-    pub queued: Word64,
-    /// Bytes of these that were written or dropped. Owner.
+    /// Bytes ever put into the outbox by processes other than the owner. Anybody but the owner.
+    pub queued_by_others: Word64,
+    /// Bytes ever put into the outbox by the owner, for whom a store does. Owner.
+    pub queued_by_owner: Word64,
+    /// Bytes of both that were written or dropped. Owner.
     pub sent: Word64,
+    /// Unix milliseconds. Owner.
+    pub last_seen: Word64,
     /// The worker's descriptor number, for people who debug. Owner.
     pub fd: Word32,
     /// Transport (bit 16) and port (bits 0 to 15). Master; owner where a proxy says whose connection it is.
     pub transport_port: Word32,
-    /// Peer address as IPv6 (v4 mapped), in network order. As before.
-    pub ip: [Word64; 2],
     /// Unix milliseconds. Master.
     pub connected_at: Word64,
-    /// Unix milliseconds. Owner.
-    pub last_seen: Word64,
     /// Link to the user entry; 0 = not in the index. Owner, under the user's stripe lock.
     pub user: Word64,
     /// Link to the next session of the user. Whoever has the stripe lock.
@@ -185,6 +185,8 @@ pub(crate) struct Row {
     pub suspect: Word64,
     /// Unix milliseconds of the login; before the state becomes [`State::LoggedIn`]. Owner.
     pub logged_in_at: Word64,
+    /// Peer address as IPv6 (v4 mapped), in network order. As with `transport_port`.
+    pub ip: [Word64; 2],
 }
 
 const _: () = assert!(size_of::<Row>() == 512);
@@ -228,9 +230,31 @@ impl Row {
         SocketAddr::new(ip, self.transport_port.peek() as u16)
     }
 
+    /// Bytes ever put into the outbox.
+    #[inline]
+    pub fn queued(&self) -> u64 {
+        self.queued_by_others
+            .get()
+            .wrapping_add(self.queued_by_owner.peek())
+    }
+
+    /// Counts bytes that are about to be put into the outbox, by its owner or by another process.
+    #[inline]
+    pub fn count_queued(&self, bytes: u64, by_owner: bool) {
+        match by_owner {
+            true => {
+                let queued = self.queued_by_owner.peek().wrapping_add(bytes);
+                self.queued_by_owner.put(queued);
+            }
+            false => {
+                self.queued_by_others.add(bytes);
+            }
+        }
+    }
+
     /// Bytes in the outbox that are not yet written. Momentarily off by a message that is being pushed.
     pub fn pending(&self) -> u64 {
         // A push that fails takes its bytes back, perhaps after the owner has evened the two.
-        (self.queued.peek().wrapping_sub(self.sent.peek()) as i64).max(0) as u64
+        (self.queued().wrapping_sub(self.sent.peek()) as i64).max(0) as u64
     }
 }

@@ -116,7 +116,7 @@ impl<'t> Seats<'t> {
 fn reset(row: &Row, generation: u32, who: &Newcomer) {
     row.out_top.set(outbox::empty(generation));
     row.orders.set(u64::from(generation) << 32);
-    row.sent.put(row.queued.get());
+    row.sent.put(row.queued());
     row.user.put(0);
     row.user_next.put(0);
     row.user_prev.put(0);

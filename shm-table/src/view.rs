@@ -25,6 +25,18 @@ const TICK_MS: u64 = 16;
 /// Deadlines that are looked at together.
 const DEADLINES_AT_ONCE: usize = 32;
 
+/// Ahead of everything.
+const NEVER: i32 = i32::MAX;
+
+/// What a look at the deadlines found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Deadlines that had passed and were taken away.
+    pub expired: u32,
+    /// Milliseconds until the next one passes, up to 16 too many; `None`: there is none.
+    pub next_ms: Option<u64>,
+}
+
 /// Every section of one segment, as this process has it mapped.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'t> {
@@ -86,6 +98,14 @@ impl<'t> View<'t> {
     pub fn prefetch_row(&self, row: u32) {
         if let Some(row) = self.rows.get(row as usize) {
             prefetch(row, std::mem::offset_of!(Row, user_name));
+        }
+    }
+
+    /// Asks for the part of a row that putting something into its outbox needs.
+    #[inline]
+    pub fn prefetch_row_head(&self, row: u32) {
+        if let Some(row) = self.rows.get(row as usize) {
+            prefetch(row, std::mem::offset_of!(Row, connected_at));
         }
     }
 
@@ -203,49 +223,56 @@ impl<'t> View<'t> {
     }
 
     /// Orders [`Order::DEADLINE`] on every row whose deadline has passed, once; or twice, if it is killed before the
-    /// deadline is taken away, for then the next one finds it again. Returns how many, and the slots that have to look, as bits.
-    pub fn expire_deadlines(&self, now_ms: u64) -> (u32, u64) {
+    /// deadline is taken away, for then the next one finds it again. Returns what came of it, and the slots that have to look, as bits.
+    pub fn expire_deadlines(&self, now_ms: u64) -> (Expiry, u64) {
         let now = (now_ms / TICK_MS) as u32;
-        let (mut expired, mut slots) = (0, 0);
-        // The difference wraps with the tick.
-        let is_past = |tick: u32| (tick != 0) & (now.wrapping_sub(tick) as i32 >= 0);
-        // Nearly all of them lie ahead: without a branch for each, some at a time are passed over in few steps.
-        let blocks = self.deadlines.chunks(DEADLINES_AT_ONCE).enumerate();
-        let past = blocks
-            .filter(|(_, block)| {
-                block
-                    .iter()
-                    .fold(false, |any, deadline| any | is_past(deadline.peek()))
-            })
-            .flat_map(|(number, block)| {
-                let first = number * DEADLINES_AT_ONCE;
-                block
-                    .iter()
-                    .enumerate()
-                    .map(move |(at, it)| (first + at, it))
-            });
-        for (index, deadline) in past {
-            let tick = deadline.peek();
-            if !is_past(tick) {
+        // In ticks; nothing lies further ahead than no deadline. The difference wraps with the tick.
+        let ahead = |tick: u32| match tick {
+            0 => NEVER,
+            tick => tick.wrapping_sub(now) as i32,
+        };
+        let (mut expired, mut slots, mut nearest) = (0, 0, NEVER);
+        for (number, block) in self.deadlines.chunks(DEADLINES_AT_ONCE).enumerate() {
+            // Nearly all of them lie ahead: without a branch for each, some at a time are passed over in few steps.
+            let ticks = block.iter().map(Word32::peek);
+            let least = ticks.map(ahead).fold(NEVER, i32::min);
+            if least > 0 {
+                nearest = nearest.min(least);
                 continue;
             }
-            let generation = self.rows[index].state().generation;
-            if deadline.peek() != tick {
-                // The row may be in a later life already, whose deadline this was not.
-                continue;
-            }
-            let handle = RowHandle {
-                row: index as u32,
-                generation,
-            };
-            if let Some(slot) = self.add_order(handle, Order::DEADLINE) {
-                slots |= 1 << slot;
-            }
-            if deadline.exchange(tick, 0).is_ok() {
-                expired += 1;
+            for (at, deadline) in block.iter().enumerate() {
+                let tick = deadline.peek();
+                let ahead = ahead(tick);
+                if ahead > 0 {
+                    nearest = nearest.min(ahead);
+                    continue;
+                }
+                let row = number * DEADLINES_AT_ONCE + at;
+                let (was_taken, slot) = self.expire(row, deadline, tick);
+                expired += u32::from(was_taken);
+                slots |= slot.map_or(0, |slot| 1 << slot);
             }
         }
-        (expired, slots)
+        let expiry = Expiry {
+            expired,
+            next_ms: (nearest != NEVER).then(|| nearest as u64 * TICK_MS),
+        };
+        (expiry, slots)
+    }
+
+    /// Orders what follows from a row's deadline at `tick`: whether the deadline was taken away, and the slot that has to look.
+    fn expire(&self, row: usize, deadline: &Word32, tick: u32) -> (bool, Option<Slot>) {
+        let generation = self.rows[row].state().generation;
+        if deadline.peek() != tick {
+            // The row may be in a later life already, whose deadline this was not.
+            return (false, None);
+        }
+        let handle = RowHandle {
+            row: row as u32,
+            generation,
+        };
+        let slot = self.add_order(handle, Order::DEADLINE);
+        (deadline.exchange(tick, 0).is_ok(), slot)
     }
 }
 

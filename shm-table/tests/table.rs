@@ -7,7 +7,7 @@ use std::io::Write;
 mod common;
 
 use common::{connect, login, obey, read_all, send, small, used, worker};
-use shm_table::{Envelope, Full, Newcomer, Order, Seats, State, Table, Transport, Urgency};
+use shm_table::{Envelope, Expiry, Full, Newcomer, Order, Seats, State, Table, Transport, Urgency};
 
 #[test]
 fn a_row_is_given_taken_finished_and_given_again_with_another_generation() {
@@ -285,15 +285,24 @@ fn deadlines_pass_once_and_not_early() {
     let mut seats = Seats::new(&table);
     let (me, mut hands) = worker(&table, 0);
     let row = connect(&mut seats, &mut hands, me, Transport::Tcp);
+    let look = |expired, next_ms| Expiry { expired, next_ms };
+    assert_eq!(hands.expire_deadlines(500), look(0, None));
     hands.set_deadline(row, 1000);
-    assert_eq!(hands.expire_deadlines(1000), 0);
+    let later = connect(&mut seats, &mut hands, me, Transport::Tcp);
+    hands.set_deadline(later, 2200);
+    let first = hands.expire_deadlines(200);
+    assert!(first.next_ms.is_some_and(|ms| (800..=832).contains(&ms)));
+    assert_eq!(hands.expire_deadlines(1000), look(0, Some(16)));
     assert!((1000..=1016).contains(&hands.deadline(row)));
-    assert_eq!(hands.expire_deadlines(1032), 1);
-    assert_eq!(hands.expire_deadlines(2000), 0);
+    let second = hands.expire_deadlines(1032);
+    assert_eq!(second.expired, 1);
+    assert!(second.next_ms.is_some_and(|ms| (1168..=1200).contains(&ms)));
+    assert_eq!(hands.expire_deadlines(2000).expired, 0);
     assert!(obey(&hands, row).has(Order::DEADLINE));
     hands.set_deadline(row, 3000);
     hands.set_deadline(row, 0);
-    assert_eq!(hands.expire_deadlines(9000), 0);
+    hands.set_deadline(later, 0);
+    assert_eq!(hands.expire_deadlines(9000), look(0, None));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The timer: finds the sessions that are past a deadline and orders their end through the table.
 //!
-//! - A deadline that has passed is noticed within [`SCAN_INTERVAL_MS`], whatever the workers are doing.
+//! - A deadline that has passed is noticed within [`LOOKS_APART_MS`], whatever the workers are doing; one that was set later than
+//!   [`SLEEP_MS_MAX`] before, within that.
 //! - It never touches a socket, and it keeps nothing: the deadlines are a dense array in the table, and what to do about a session
 //!   that is late is its worker's knowledge. So it may be killed at any time, and the next one goes on from the same array.
 #![forbid(unsafe_code)]
@@ -15,8 +16,12 @@ use role::{Channel, ChannelError, Start, ToMaster, ToRole, logging};
 use shm_table::{Hands, HandsSettings, ProcessId, Table};
 use tracing::{info, warn};
 
-/// Milliseconds between two looks at the deadlines.
-pub const SCAN_INTERVAL_MS: u8 = 50;
+/// Milliseconds between two looks at the deadlines, at least: those that pass meanwhile are noticed together.
+pub const LOOKS_APART_MS: u8 = 50;
+
+/// The longest sleep, in milliseconds, however far ahead the next deadline lies: an earlier one may be set meanwhile, and the heartbeat must
+/// move.
+pub const SLEEP_MS_MAX: u8 = 200;
 
 /// Why the timer cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +68,8 @@ pub fn run(start: Start) -> Result<(), Error> {
             return Ok(());
         }
         hands.heartbeat();
-        scan(&mut hands, &start);
-        wait(&start.channel)?;
+        let next_ms = scan(&mut hands, &start);
+        wait(&start.channel, next_ms)?;
     }
 }
 
@@ -89,21 +94,25 @@ fn asked_to_end(channel: &Channel) -> Result<bool, Error> {
     Ok(false)
 }
 
-fn scan(hands: &mut Hands<'_>, start: &Start) {
-    hands.expire_deadlines(hands.now_ms());
+/// Looks at the deadlines; milliseconds until the next one passes.
+fn scan(hands: &mut Hands<'_>, start: &Start) -> Option<u64> {
+    let expiry = hands.expire_deadlines(hands.now_ms());
     let bells = hands.doorbells_to_ring();
     for (slot, bell) in start.doorbells.iter().enumerate() {
         if bells & (1 << slot) != 0 {
             role::ring(bell);
         }
     }
+    expiry.next_ms
 }
 
 /// Until the next look is due or the master says something.
-fn wait(channel: &Channel) -> Result<(), Error> {
+fn wait(channel: &Channel, next_ms: Option<u64>) -> Result<(), Error> {
+    let next_ms = next_ms.and_then(|ms| u8::try_from(ms).ok());
+    let sleep_ms = next_ms.map_or(SLEEP_MS_MAX, |ms| ms.clamp(LOOKS_APART_MS, SLEEP_MS_MAX));
     match poll(
         &mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)],
-        PollTimeout::from(SCAN_INTERVAL_MS),
+        PollTimeout::from(sleep_ms),
     ) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(e) => Err(Error::Wait(e.into())),

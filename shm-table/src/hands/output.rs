@@ -227,7 +227,7 @@ impl Hands<'_> {
                     .exchange(empty, empty | u64::from(CLOSED))
                     .is_ok()
             {
-                row.sent.put(row.queued.get());
+                row.sent.put(row.queued());
                 return;
             }
         }

@@ -91,6 +91,9 @@ pub struct Congestion {
 /// that its worker had no turn yet, and whoever fills it is slowed ([`Hands::take_congestion`]).
 const UNWRITTEN_FACTOR: u64 = 4;
 
+/// How many recipients ahead of the present one a row is asked for.
+const PREFETCH_AHEAD: usize = 4;
+
 /// A buffer that grew past this for one large message is not kept.
 const COMPOSED_BYTES_KEPT: usize = 1 << 20;
 
@@ -232,7 +235,10 @@ impl<'t> Hands<'t> {
     ) -> Result<u32, Full> {
         let bytes_max = message.bytes_max();
         let mut round = self.begin_round(message, to.len(), urgency)?;
-        for &handle in to {
+        for (at, &handle) in to.iter().enumerate() {
+            if let Some(later) = to.get(at + PREFETCH_AHEAD) {
+                self.view.prefetch_row_head(later.row);
+            }
             let Some(row) = self.view.row(handle) else {
                 continue;
             };
@@ -353,11 +359,12 @@ impl<'t> Hands<'t> {
         entry.message.put(round.message.first + 1);
         entry.newer.put(0);
         let bytes = round.message.bytes(row.transport());
-        row.queued.add(bytes);
+        let is_own = slot == self.me.slot;
+        row.count_queued(bytes, is_own);
         entry.hold().put(Hold::Shared.word());
         if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {
             // The row went to another life; these bytes were never in its outbox.
-            row.queued.sub(bytes);
+            row.count_queued(bytes.wrapping_neg(), is_own);
             self.nodes.push(self.view.node_pool(), self.me, node);
             return;
         }
@@ -366,7 +373,6 @@ impl<'t> Hands<'t> {
             round.slot = slot;
             round.ready = self.view.ready(slot);
         }
-        let is_own = slot == self.me.slot;
         if round.ready.is_some_and(|ready| match is_own {
             true => ready.mark_own(handle.row),
             false => ready.mark(handle.row),
