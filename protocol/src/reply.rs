@@ -184,9 +184,6 @@ fn write_message<W: Sink>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()>
 /// The same at the start of `room`; its length, or `None` if there is not room enough.
 #[inline]
 pub fn message_within(room: &mut [u8], parts: &MessageParts<'_>) -> Option<usize> {
-    if parts.content.len() > room.len() {
-        return None;
-    }
     let mut short = Short::new(room);
     write_message(&mut short, parts).ok()?;
     Some(short.written())

@@ -27,7 +27,7 @@ use crate::view::{Expiry, View, unix_ms};
 pub use cluster::Elsewhere;
 pub use mail::{Mail, NotTaken};
 pub use output::Output;
-pub use send::{Congestion, Envelope, Message, Urgency};
+pub use send::{Congestion, Envelope, Message, SHORT_BYTES_MAX, Urgency};
 pub use session::{
     GroupLimits, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, SameUser,
 };

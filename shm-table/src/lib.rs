@@ -88,8 +88,8 @@ pub use handle::{API, FIRST_WORKER, LINK, MASTER, ProcessId, RowHandle, Slot, TI
 #[cfg(not(loom))]
 pub use hands::{
     Claimed, Congestion, Elsewhere, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused,
-    Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message, NotTaken, Output, SameUser,
-    Stale, Urgency,
+    Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message, NotTaken, Output,
+    SHORT_BYTES_MAX, SameUser, Stale, Urgency,
 };
 #[cfg(not(loom))]
 pub use inbox::{INBOX_IDS, Inbox};

@@ -7,7 +7,10 @@ use std::io::Write;
 mod common;
 
 use common::{connect, login, obey, read_all, send, small, used, worker};
-use shm_table::{Envelope, Expiry, Full, Newcomer, Order, Seats, State, Table, Transport, Urgency};
+use shm_table::{
+    Envelope, Expiry, Full, Newcomer, Order, SHORT_BYTES_MAX, Seats, State, Table, Transport,
+    Urgency,
+};
 
 #[test]
 fn a_row_is_given_taken_finished_and_given_again_with_another_generation() {
@@ -190,6 +193,53 @@ fn whoever_fills_an_outbox_that_nobody_had_time_to_write_is_told_and_the_reader_
         send(&mut hands, &[reader], &body);
     }
     assert_eq!(hands.take_congestion(), None, "a full socket slows nobody");
+}
+
+#[test]
+fn a_short_message_is_the_same_as_a_long_one_in_its_block() {
+    let table = small();
+    let mut seats = Seats::new(&table);
+    let (me, mut hands) = worker(&table, 0);
+    let tcp = connect(&mut seats, &mut hands, me, Transport::Tcp);
+    let websocket = connect(&mut seats, &mut hands, me, Transport::WebSocket);
+    for len in [0, 1, 125, 126, SHORT_BYTES_MAX] {
+        let body = vec![b'x'; len];
+        for prefix_len in [0, 2, 4, 10] {
+            let envelope = |bytes| {
+                assert_eq!(bytes, len);
+                Envelope {
+                    prefix: *b"0123456789",
+                    prefix_len,
+                    newline: true,
+                }
+            };
+            let write = |room: &mut [u8]| {
+                assert_eq!(room.len(), SHORT_BYTES_MAX);
+                room[..len].copy_from_slice(&body);
+                Some(len)
+            };
+            let short = hands.compose_short(Urgency::Message, write, envelope);
+            let long = hands.compose(Urgency::Message, |w| w.write_all(&body), envelope);
+            for message in [short.unwrap().unwrap(), long.unwrap()] {
+                hands
+                    .deliver(message, &[tcp, websocket], Urgency::Message)
+                    .unwrap();
+            }
+            let line = [&body[..], b"\n"].concat();
+            assert_eq!(read_all(&mut hands, tcp, usize::MAX), line.repeat(2));
+            let prefix = &b"0123456789"[..usize::from(prefix_len)];
+            let frame = [prefix, &body].concat();
+            assert_eq!(read_all(&mut hands, websocket, usize::MAX), frame.repeat(2));
+        }
+    }
+    let refused = hands.compose_short(
+        Urgency::Message,
+        |_| None,
+        |_| unreachable!("nothing was written"),
+    );
+    assert!(matches!(refused, Ok(None)));
+    assert_eq!(used(&table, "arena_blocks"), 0);
+    assert_eq!(table.audit(), Vec::<String>::new());
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::io::{self, ErrorKind, Write};
 use protocol::code::{CloseCode, ErrorCode};
 use protocol::reply::{self, MessageParts};
 use protocol::ws::{self, Opcode};
-use shm_table::{Counter, Envelope, Full, Message, Output, RowHandle, State, Transport, Urgency};
+use shm_table::{
+    Counter, Envelope, Full, Message, Output, RowHandle, SHORT_BYTES_MAX, State, Transport, Urgency,
+};
 
 use crate::connection::{Connection, Flag};
 use crate::seats::Hint;
@@ -45,14 +47,16 @@ impl Work<'_> {
     /// The same for a message of one client to others: most are short, and written where they stay.
     #[inline]
     pub fn encode_message(&mut self, parts: &MessageParts<'_>) -> Result<Message, Full> {
-        let write = |room: &mut [u8]| reply::message_within(room, parts);
-        match self
-            .hands
-            .compose_short(Urgency::Message, write, text_envelope)?
-        {
-            Some(message) => Ok(message),
-            None => self.encode(|w| reply::message(w, parts)),
+        if parts.content.len() < SHORT_BYTES_MAX {
+            let write = |room: &mut [u8]| reply::message_within(room, parts);
+            let short = self
+                .hands
+                .compose_short(Urgency::Message, write, text_envelope)?;
+            if let Some(message) = short {
+                return Ok(message);
+            }
         }
+        self.encode(|w| reply::message(w, parts))
     }
 
     /// Puts a message for others into their outboxes, and says into how many. `None`: there is no

@@ -97,8 +97,8 @@ const PREFETCH_AHEAD: usize = 4;
 /// A buffer that grew past this for one large message is not kept.
 const COMPOSED_BYTES_KEPT: usize = 1 << 20;
 
-/// Bytes of a body that fit into one block with a prefix and a newline.
-const SHORT_BYTES_MAX: usize = BLOCK_BYTES - PREFIX_BYTES - 1;
+/// Bytes of a body that fit into one block with a prefix and a newline ([`Hands::compose_short`]).
+pub const SHORT_BYTES_MAX: usize = BLOCK_BYTES - PREFIX_BYTES - 1;
 
 /// The part of a pool (one 32nd) that only answers may use.
 const RESERVE_PART: u32 = 32;
