@@ -30,6 +30,7 @@ mod cluster;
 mod control;
 #[cfg(not(loom))]
 mod gathered;
+#[cfg(not(loom))]
 mod groups;
 mod handle;
 pub mod kill_point;
@@ -38,6 +39,7 @@ mod lock;
 mod named;
 mod outbox;
 mod pool;
+#[cfg(not(loom))]
 mod prefetch;
 mod ready;
 #[cfg(not(loom))]
@@ -110,6 +112,7 @@ pub use table::{AttachError, CreateError, Table};
 #[cfg(not(loom))]
 pub use text::{Name, TEXT_BYTES_MAX};
 pub use two_copies::Stream;
+#[cfg(not(loom))]
 pub use view::Expiry;
 #[cfg(not(loom))]
 pub use window::ReadWindow;

@@ -97,7 +97,7 @@ fn what_two_writers_push_is_read_once_and_in_each_writers_order() {
         let writers = [writer(&[0, 1]), writer(&[2])];
         let mut stream = Stream::default();
         let mut read = Vec::new();
-        let mut drain = |stream: &mut Stream, read: &mut Vec<u32>| {
+        let drain = |stream: &mut Stream, read: &mut Vec<u32>| {
             outbox::take_new(&shared.0, &shared.1, stream);
             while stream.out_first != 0 {
                 read.push(shared.1[(stream.out_first - 1) as usize].message.peek() - 1);
