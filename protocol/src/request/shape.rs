@@ -1,4 +1,4 @@
-//! Reading messages that look like one before: a client's messages differ in what stands in `to`, `content` and `id`, and in nothing else.
+//! Reading messages that look like one before: most differ from others of their client only in what stands in `to`, `content` and `id`.
 //!
 //! A *shape* is what stays: the text around those values. Where a text has it, and plain strings (or a whole number for `id`) between, it
 //! is the same JSON with other values, so it needs no other look. Every other text is read the usual way.
@@ -12,7 +12,7 @@ use crate::scan::{integer_len, plain_len, same};
 /// The most bytes that a shape may have.
 const BYTES_MAX: usize = 128;
 
-/// After so many messages of no shape that is known the next one's is learned: where all differ, learning would be in vain.
+/// Of so many messages of no shape that is known one's is learned: where all differ, learning would be in vain.
 const LEARNS_EVERY: u32 = 16;
 
 /// What differs between messages of one shape.
