@@ -159,9 +159,9 @@ pub fn message(w: &mut Vec<u8>, parts: &MessageParts<'_>) -> io::Result<()> {
 #[inline]
 fn write_message<W: Sink>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()> {
     // Field by field it would be three times as many writes, and this is what is written all the time.
-    w.put_piece(&parts.speaker.opening)?;
+    w.put_long(&parts.speaker.opening)?;
     w.put_number(parts.ordinal)?;
-    w.put_piece(&parts.speaker.introduction)?;
+    w.put_long(&parts.speaker.introduction)?;
     let mut out = Out::new(w);
     let name = match *parts.to {
         To::User(name) => {
@@ -176,9 +176,7 @@ fn write_message<W: Sink>(w: &mut W, parts: &MessageParts<'_>) -> io::Result<()>
     json::escaped(&mut out, name)?;
     out.put(b"\",\"content\":")?;
     Raw(parts.content).write(&mut out)?;
-    out.put(b",\"time\":")?;
-    out.put(parts.time.digits())?;
-    out.put(b"}")
+    w.put_piece(&parts.time.closing)
 }
 
 /// The same at the start of `room`; its length, or `None` if there is not room enough.

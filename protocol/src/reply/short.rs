@@ -44,8 +44,17 @@ pub(super) trait Sink: Write {
     /// Writes a piece.
     #[inline]
     fn put_piece<const N: usize>(&mut self, piece: &Piece<N>) -> io::Result<()> {
-        self.write_all(piece.start())?;
-        self.write_all(&piece.rest)
+        self.write_all(piece.bytes())
+    }
+
+    /// Writes a piece of any length.
+    #[inline]
+    fn put_long<const N: usize>(&mut self, long: &LongPiece<N>) -> io::Result<()> {
+        self.put_piece(&long.start)?;
+        match long.rest.is_empty() {
+            true => Ok(()),
+            false => self.write_all(&long.rest),
+        }
     }
 
     /// Writes a number in decimal digits.
@@ -65,12 +74,9 @@ impl Sink for Short<'_> {
             Some(room) => {
                 *room = piece.bytes;
                 self.at += piece.len;
+                Ok(())
             }
-            None => self.write_all(piece.start())?,
-        }
-        match piece.rest.is_empty() {
-            true => Ok(()),
-            false => self.write_all(&piece.rest),
+            None => self.write_all(piece.bytes()),
         }
     }
 
@@ -109,17 +115,25 @@ fn digits(number: u32) -> Option<([u8; 8], usize)> {
     Some((text.to_le_bytes(), 8 - zeros as usize))
 }
 
-/// Bytes with room behind them: as far as they fit into `N` bytes, these are copied as a whole, by a length that is known beforehand.
-#[derive(Debug)]
+/// Up to `N` bytes with room behind them: copied as a whole, by a length that is known beforehand.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Piece<const N: usize> {
     bytes: [u8; N],
     len: usize,
-    rest: Vec<u8>,
 }
 
 impl<const N: usize> Piece<N> {
-    fn start(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+}
+
+impl<const N: usize> Default for Piece<N> {
+    fn default() -> Self {
+        Piece {
+            bytes: [0; N],
+            len: 0,
+        }
     }
 }
 
@@ -129,16 +143,15 @@ impl<const N: usize> Write for Piece<N> {
         self.write_all(bytes).map(|()| bytes.len())
     }
 
+    /// All of it, or an error.
     #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.len + bytes.len();
-        match self.bytes.get_mut(self.len..end) {
-            Some(to) if self.rest.is_empty() => {
-                copy(bytes, to);
-                self.len = end;
-            }
-            _ => self.rest.extend_from_slice(bytes),
-        }
+        let mut short = Short {
+            room: &mut self.bytes,
+            at: self.len,
+        };
+        short.write_all(bytes)?;
+        self.len = short.at;
         Ok(())
     }
 
@@ -147,13 +160,29 @@ impl<const N: usize> Write for Piece<N> {
     }
 }
 
-impl<const N: usize> Default for Piece<N> {
-    fn default() -> Self {
-        Piece {
-            bytes: [0; N],
-            len: 0,
-            rest: Vec::new(),
+/// A piece of any length: what has no room in it stands behind it.
+#[derive(Debug, Default)]
+pub(super) struct LongPiece<const N: usize> {
+    start: Piece<N>,
+    rest: Vec<u8>,
+}
+
+impl<const N: usize> Write for LongPiece<N> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.rest.is_empty() || self.start.write_all(bytes).is_err() {
+            self.rest.extend_from_slice(bytes);
         }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -192,7 +221,7 @@ fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Piece, Short, Sink, digits};
+    use super::{LongPiece, Short, Sink, digits};
     use std::io::Write;
 
     #[test]
@@ -224,18 +253,18 @@ mod tests {
     fn pieces_come_out_whole_wherever_they_go() {
         for len in 0..40 {
             let text: Vec<u8> = (0..len).collect();
-            let mut piece = Piece::<16>::default();
+            let mut piece = LongPiece::<16>::default();
             for part in text.chunks(7) {
                 piece.write_all(part).unwrap();
             }
             let mut all = b"ab".to_vec();
-            all.put_piece(&piece).unwrap();
+            all.put_long(&piece).unwrap();
             assert_eq!(all, [b"ab", &text[..]].concat());
             for more in [0, 1, 30] {
                 let mut room = vec![0; all.len() + more];
                 let mut short = Short::new(&mut room);
                 short.write_all(b"ab").unwrap();
-                short.put_piece(&piece).unwrap();
+                short.put_long(&piece).unwrap();
                 assert_eq!(short.written(), all.len());
                 assert_eq!(room[..all.len()], all);
             }
@@ -243,7 +272,7 @@ mod tests {
                 let mut room = vec![0; all.len() - 1];
                 let mut short = Short::new(&mut room);
                 short.write_all(b"ab").unwrap();
-                assert!(short.put_piece(&piece).is_err());
+                assert!(short.put_long(&piece).is_err());
             }
         }
     }

@@ -1,15 +1,15 @@
 //! What is the same in all messages of one session, put together once.
 
 use super::json::{self, Out};
-use super::short::Piece;
+use super::short::LongPiece;
 
 /// Who speaks: a user, in a session.
 #[derive(Debug, Default)]
 pub struct Speaker {
     /// A message up to the number in its id.
-    pub(super) opening: Piece<48>,
+    pub(super) opening: LongPiece<48>,
     /// What stands behind that number, up to the name of the recipient's field.
-    pub(super) introduction: Piece<48>,
+    pub(super) introduction: LongPiece<48>,
 }
 
 impl Speaker {
@@ -17,7 +17,7 @@ impl Speaker {
     #[inline]
     pub fn new(session: &str, name: &str) -> Self {
         let mut speaker = Speaker::default();
-        // Pieces take everything.
+        // Long pieces take everything.
         let mut out = Out::new(&mut speaker.opening);
         let _ = out.put(b"{\"type\":\"message\",\"id\":\"");
         let _ = json::escaped(&mut out, session);

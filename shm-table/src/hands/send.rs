@@ -323,7 +323,8 @@ impl<'t> Hands<'t> {
     }
 
     /// Makes a message ready for so many outboxes at most. With [`Full`] it is given back.
-    #[inline]
+    // Always: the round then lives in registers.
+    #[inline(always)]
     fn begin_round(
         &mut self,
         message: Message,
@@ -350,7 +351,7 @@ impl<'t> Hands<'t> {
     }
 
     /// Pushes to the outbox of a row that `slot` owns.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, round: &mut Round<'t>, handle: RowHandle, row: &Row, slot: Slot) {
         let Some(node) = self.nodes.pop() else {
             return;
@@ -382,7 +383,7 @@ impl<'t> Hands<'t> {
     }
 
     /// Evens what was begun for more outboxes than took the message, and returns how many did.
-    #[inline]
+    #[inline(always)]
     fn end_round(&mut self, round: Round<'_>) -> u32 {
         let surplus = round.most - round.delivered;
         if round.most == 0 {
