@@ -311,6 +311,12 @@ impl Magazine {
         self.items.clear();
     }
 
+    /// The item that the next `pop` gives.
+    #[inline]
+    pub fn next(&self) -> Option<u32> {
+        self.items.last().copied()
+    }
+
     /// An item in hand; it names this process as its holder. `None` when `fill` was not asked for it.
     pub fn pop(&mut self) -> Option<u32> {
         self.items.pop()

@@ -117,17 +117,29 @@ impl<'t> View<'t> {
         }
     }
 
-    /// Asks for the message of an entry that was asked for before.
+    /// Asks for the message of the newest entry in the outbox of a row, after that entry was asked for.
     #[inline]
-    pub fn prefetch_message(&self, row: u32) {
-        let message = self.newest_entry(row).map(|node| node.message.peek());
-        let Some(first) = message.and_then(|message| message.checked_sub(1)) else {
-            return;
-        };
-        if let Some(head) = self.arena.heads.get(first as usize) {
+    pub fn prefetch_message_of_row(&self, row: u32) {
+        if let Some(node) = self.newest_entry(row) {
+            self.prefetch_message(node);
+        }
+    }
+
+    /// Asks for the message of an entry.
+    #[inline]
+    pub fn prefetch_message(&self, entry: &Node) {
+        if let Some(first) = entry.message.peek().checked_sub(1) {
+            self.prefetch_block(first);
+        }
+    }
+
+    /// Asks for a block and its head.
+    #[inline]
+    pub fn prefetch_block(&self, block: u32) {
+        if let Some(head) = self.arena.heads.get(block as usize) {
             prefetch(head, size_of::<BlockHead>());
         }
-        if let Some(block) = self.arena.blocks.get(first as usize) {
+        if let Some(block) = self.arena.blocks.get(block as usize) {
             prefetch(block, size_of::<Block>());
         }
     }

@@ -138,7 +138,12 @@ impl Hands<'_> {
     fn gather(&self, stream: &Stream, websocket: bool, gathered: &mut Gathered) {
         let mut skip = stream.out_offset as usize;
         for node in outbox::ordered(self.view.nodes, stream) {
-            let message = self.view.nodes[node as usize].message.peek();
+            let entry = &self.view.nodes[node as usize];
+            let newer = entry.newer.peek().checked_sub(1);
+            if let Some(newer) = newer.and_then(|node| self.view.nodes.get(node as usize)) {
+                self.view.prefetch_message(newer);
+            }
+            let message = entry.message.peek();
             if let Some(first) = message.checked_sub(1) {
                 let arena = &self.view.arena;
                 if !arena.pieces(first, websocket, skip, |piece| gathered.append(piece)) {

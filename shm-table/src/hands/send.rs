@@ -165,6 +165,10 @@ impl<'t> Hands<'t> {
             return Err(Full);
         }
         let block = self.blocks.pop().ok_or(Full)?;
+        // For the next message.
+        self.blocks
+            .next()
+            .inspect(|next| self.view.prefetch_block(*next));
         let written = arena.fill(block, |bytes| {
             let (prefix_room, body) = bytes.split_first_chunk_mut()?;
             // Room for the newline belongs to the message whoever receives it.

@@ -57,7 +57,7 @@ impl Hands<'_> {
             let [first, second, third] = self.walk.coming();
             third.inspect(|row| self.view.prefetch_row(*row));
             second.inspect(|row| self.view.prefetch_entry(*row));
-            first.inspect(|row| self.view.prefetch_message(*row));
+            first.inspect(|row| self.view.prefetch_message_of_row(*row));
             if let Some(handle) = self.own_handle(row) {
                 return Some(handle);
             }
