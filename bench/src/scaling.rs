@@ -3,30 +3,32 @@
 use crate::check::Faults;
 use crate::pairs::{Pairs, Partners};
 use crate::run::Span;
-use crate::subject::{Kind, Needs, Subject};
+use crate::subject::{self, Kind, Needs, Subject};
 
 const CONNECTIONS: usize = 96;
 
 /// Measures both, and says what was lost, doubled, out of order or corrupt.
 ///
-/// On a machine with two cores the load takes from the workers whatever time it needs, so messages a second say nothing; two workers on
-/// cores of their own deliver what the processor time of a message lets them.
+/// On a machine with two cores the load takes from two workers whatever time it needs, and leaves its own in their caches; so messages a
+/// second say nothing, and two workers are compared with one that has the load on its core as well. On cores of their own they deliver what
+/// the processor time of a message lets them.
 pub fn run(kind: &Kind, rounds: usize, span: Span) -> Faults {
     let mut faults = Faults::default();
     println!(
-        "| pairs, {CONNECTIONS} connections, 64 B | one worker | two, within | two, half across | two, across | times as much with two | across to within |"
+        "| pairs, {CONNECTIONS} connections, 64 B | one worker, alone on its core | one, the load on its core | two, within | two, half across | two, across | times as much with two | across to within |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for window in [1, 16] {
         let cases = [
-            (1, Partners::NextButOne),
-            (2, Partners::NextButOne),
-            (2, Partners::Both),
-            (2, Partners::Neighbours),
+            (1, false, Partners::NextButOne),
+            (1, true, Partners::NextButOne),
+            (2, true, Partners::NextButOne),
+            (2, true, Partners::Both),
+            (2, true, Partners::Neighbours),
         ];
         let mut figures = vec![Vec::new(); cases.len()];
         for _ in 0..rounds {
-            for ((workers, partners), figures) in cases.iter().zip(&mut figures) {
+            for ((workers, shares, partners), figures) in cases.iter().zip(&mut figures) {
                 let needs = Needs {
                     workers: *workers,
                     ..Needs::connections(CONNECTIONS)
@@ -38,20 +40,26 @@ pub fn run(kind: &Kind, rounds: usize, span: Span) -> Faults {
                     rate: None,
                     partners: *partners,
                 };
-                let outcome = pairs.run(&Subject::start(kind, needs), span);
+                let subject = Subject::start(kind, needs);
+                if *shares && *workers == 1 {
+                    // Where the worker is.
+                    subject::pin(Some(0));
+                }
+                let outcome = pairs.run(&subject, span);
                 faults.add(outcome.faults);
                 figures.push(outcome.us_each());
             }
         }
         let us: Vec<f64> = figures.into_iter().map(crate::compare::median).collect();
         println!(
-            "| window {window}: us a message | {:.3} | {:.3} | {:.3} | {:.3} | {:.2} | {:.2} |",
+            "| window {window}: us a message | {:.3} | {:.3} | {:.3} | {:.3} | {:.3} | {:.2} | {:.2} |",
             us[0],
             us[1],
             us[2],
             us[3],
-            2.0 * us[0] / us[2],
-            us[3] / us[1]
+            us[4],
+            2.0 * us[1] / us[3],
+            us[4] / us[2]
         );
     }
     println!("\n{faults}");
