@@ -78,16 +78,19 @@ impl Settings {
     }
 }
 
-/// A port nobody listens on. Below the range the system gives to outgoing connections, and never the same one twice
-/// in a run, so that no other test takes it between this look and the server's bind.
+/// A port nobody listens on. Below the range the system gives to outgoing connections, never the same one twice
+/// in a process, and far from those of processes that started about the same time, so that nobody takes it between this look and the
+/// server's bind.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    // The golden section of their number: multiples of it keep apart.
+    const APART: u64 = 12_361;
+    let start = u64::from(std::process::id()) * APART;
     for _ in 0..COUNT {
-        let offset = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) + u32::from(start);
-        let port = FIRST + (offset % u32::from(COUNT)) as u16;
+        let offset = start + u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + (offset % u64::from(COUNT)) as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
