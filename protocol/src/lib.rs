@@ -72,6 +72,14 @@ mod tests {
             b"a\xce",
         ] {
             assert_eq!(text(bytes), Err(CloseCode(1007)), "{bytes:?}");
+            // Long text is looked at by another way.
+            let long = [&[b'x'; SHORT_BYTES_MAX], bytes].concat();
+            assert_eq!(text(&long), Err(CloseCode(1007)), "{bytes:?}");
+            let good = &long[..SHORT_BYTES_MAX];
+            assert_eq!(
+                text(&[good, "é".as_bytes()].concat()).map(str::len),
+                Ok(258)
+            );
         }
     }
 

@@ -108,13 +108,36 @@ fn scan(hands: &mut Hands<'_>, start: &Start) -> Option<u64> {
 
 /// Until the next look is due or the master says something.
 fn wait(channel: &Channel, next_ms: Option<u64>) -> Result<(), Error> {
-    let next_ms = next_ms.and_then(|ms| u8::try_from(ms).ok());
-    let sleep_ms = next_ms.map_or(SLEEP_MS_MAX, |ms| ms.clamp(LOOKS_APART_MS, SLEEP_MS_MAX));
     match poll(
         &mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)],
-        PollTimeout::from(sleep_ms),
+        PollTimeout::from(sleep_ms(next_ms)),
     ) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(e) => Err(Error::Wait(e.into())),
+    }
+}
+
+/// How long to sleep where the next deadline passes in so many milliseconds; `None`: there is none.
+fn sleep_ms(next_ms: Option<u64>) -> u8 {
+    let next_ms = next_ms.and_then(|ms| u8::try_from(ms).ok());
+    next_ms.map_or(SLEEP_MS_MAX, |ms| ms.clamp(LOOKS_APART_MS, SLEEP_MS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_sleeps_until_the_next_deadline_and_never_for_too_short_or_too_long() {
+        for (next_ms, sleep) in [
+            (Some(0), LOOKS_APART_MS),
+            (Some(49), LOOKS_APART_MS),
+            (Some(112), 112),
+            (Some(208), SLEEP_MS_MAX),
+            (Some(60_000), SLEEP_MS_MAX),
+            (None, SLEEP_MS_MAX),
+        ] {
+            assert_eq!(sleep_ms(next_ms), sleep, "{next_ms:?}");
+        }
     }
 }

@@ -205,7 +205,7 @@ impl Work<'_> {
             }
             done += 1;
             if let Some(next) = events.get(at + 1) {
-                self.hands.is_next(next.row);
+                self.hands.will_need(next.row);
             }
             self.seats.set(event.row, Hint::HungUp, event.hung_up);
             if event.urgent {

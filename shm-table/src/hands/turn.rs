@@ -66,7 +66,7 @@ impl Hands<'_> {
 
     /// Says that a row is about to be worked on.
     #[inline]
-    pub fn is_next(&self, row: u32) {
+    pub fn will_need(&self, row: u32) {
         self.view.prefetch_row(row);
     }
 
