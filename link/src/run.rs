@@ -169,7 +169,12 @@ impl Link<'_> {
             self.now_ms = self.table.now_ms();
             self.hands.heartbeat();
             self.hands.count(Counter::Turns, 1);
-            match self.hear(channel)? {
+            // The master may have the process stand still or leave in the next line: nobody may be waiting then to be woken by it. And
+            // it stands still as it slept, so that the audit sees who slept although there was something to do.
+            ring(self, doorbells);
+            let wish = self.hear(channel)?;
+            self.hands.awake();
+            match wish {
                 Wish::GoOn => {}
                 Wish::Leave => {
                     self.hands.let_go();
@@ -227,7 +232,6 @@ impl Link<'_> {
                 _ = bus_state.changed() => bus_state.mark_changed(),
                 () = sleep_until(until) => {}
             }
-            self.hands.awake();
         }
     }
 

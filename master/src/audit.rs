@@ -35,6 +35,17 @@ impl Master<'_> {
         let accounts = self.table.accounts();
         let mut findings = self.table.audit();
         findings.extend(compare(&accounts, &self.vault, sys::tcp::counts));
+        findings.extend(self.table.audit_waiting());
+        let deserted = self.posts.iter().filter(|post| {
+            post.occupant.is_none() && post.candidate.is_none() && post.recruits_at().is_none()
+        });
+        findings.extend(deserted.map(|post| {
+            let connections = self.vault.of_worker(post.slot);
+            format!(
+                "{} is empty, nobody is to be started there, and {connections} connections wait for it",
+                post.name()
+            )
+        }));
         for finding in &findings {
             tracing::error!(finding, "audit");
         }

@@ -76,14 +76,17 @@ impl Master<'_> {
         let dead = std::mem::take(&mut standstill.dead);
         let audits = std::mem::take(&mut standstill.audits);
         self.standstill = None;
-        if !dead.is_empty() {
-            self.recover(&dead);
-            self.table.end_pause();
-        }
-        if !audits.is_empty() {
+        if dead.is_empty() {
             self.audit_for(&audits);
+            return self.resume(now);
         }
+        self.recover(&dead);
+        self.table.end_pause();
         self.resume(now);
+        if !audits.is_empty() {
+            // Who waited for a lock stood still in the middle of a turn; the audit is for what is true between two.
+            self.stand_still(now).audits = audits;
+        }
     }
 
     fn resume(&mut self, now: Instant) {

@@ -17,7 +17,7 @@ use crate::gathered::Gathered;
 use crate::handle::{Link, ProcessId, RowHandle};
 use crate::pool::Magazine;
 use crate::ready::Walk;
-use crate::row::{Order, Orders, Row, RowWord, State, Transport};
+use crate::row::{ORDER_BITS, Order, Orders, Row, RowWord, State, Transport};
 use crate::session_id::SessionId;
 use crate::table::Table;
 use crate::text::Name;
@@ -336,14 +336,20 @@ impl<'t> Hands<'t> {
 
     /// Gives back all that is in hand, so that another process can take this one's place without a recovery. Nothing may
     /// be done with the table afterwards.
+    ///
+    /// What [`Self::doorbells_to_ring`] has to say is for the caller to ask before.
     pub fn let_go(&mut self) {
+        self.end_turn();
         while let Some(block) = self.cut_off.pop() {
             self.keep_block(block);
         }
         self.blocks.empty(self.view.arena.pool());
         self.nodes.empty(self.view.node_pool());
         self.publish_in_hand();
-        self.reading_done();
+        // Input of a connection that this process was to take over, and has not, is its successor's.
+        if self.interrupted().is_none() {
+            self.reading_done();
+        }
     }
 
     /// Text id of the row's session, unique over all hosts and restarts.
@@ -390,19 +396,15 @@ impl<'t> Hands<'t> {
             .map_or_else(Orders::default, |(row, _)| Orders(row.orders.get() as u32))
     }
 
-    /// Takes away orders that were carried out. Those that came since stay.
+    /// Takes away orders that were carried out. Where any came since, all stay, and the row is marked for them: the same order again
+    /// may be about something that has happened since.
     pub fn obeyed(&self, handle: RowHandle, orders: Orders) {
         let Some(row) = self.view.row(handle) else {
             return;
         };
-        let mut seen = row.orders.get();
         // A row that is in another life by now has orders of its own.
-        while (seen >> 32) as u32 == handle.generation {
-            match row.orders.exchange(seen, seen & !u64::from(orders.0)) {
-                Ok(()) => return,
-                Err(now) => seen = now,
-            }
-        }
+        let seen = u64::from(handle.generation) << 32 | u64::from(orders.0);
+        let _ = row.orders.exchange(seen, seen & !ORDER_BITS);
     }
 
     /// For the timer: orders [`Order::DEADLINE`] on each row past its deadline, once.

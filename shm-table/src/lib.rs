@@ -80,6 +80,8 @@ mod table;
 #[cfg(not(loom))]
 mod view;
 #[cfg(not(loom))]
+mod waiting;
+#[cfg(not(loom))]
 mod window;
 
 #[cfg(not(loom))]
@@ -111,7 +113,7 @@ pub use stats::{Account, ProcessStats, SectionStats, Stats, TurnTimes};
 pub use table::{AttachError, CreateError, Table};
 #[cfg(not(loom))]
 pub use text::{Name, TEXT_BYTES_MAX};
-pub use two_copies::Stream;
+pub use two_copies::{Stream, UNREAD_FLAG};
 #[cfg(not(loom))]
 pub use view::Expiry;
 #[cfg(not(loom))]

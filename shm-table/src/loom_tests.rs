@@ -207,7 +207,7 @@ fn a_worker_that_sleeps_is_rung_for_every_row_made_ready() {
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                assert!(shared.ready().mark(3));
+                shared.ready().mark(3);
                 full_fence();
                 if must_ring(&shared.sleeping) {
                     shared.doorbell.add(1);

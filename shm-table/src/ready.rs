@@ -1,7 +1,9 @@
 //! Which rows of a worker have something to write or an order: a bit per row, a bit per 64 of them above.
 //!
-//! Setting bits is repeatable, so a producer that dies between two of them leaves nothing to undo:
-//! recovery sets them all again. Each set of bits belongs to one worker, who is the only one to clear them.
+//! Each set of bits belongs to one process, which is the only one to clear them, and what it has cleared and not yet looked at it puts
+//! back between two turns: so bits are lost only with a process that dies within a turn, and recovery sets them all again then.
+//! Setting bits is repeatable, and whoever finds a row's bit set sees to the bit above as well: a producer that is stopped or dies
+//! between the two holds up nobody.
 
 use crate::word::{Word32, Word64, full_fence};
 
@@ -21,29 +23,42 @@ impl Ready<'_> {
         (low, low.div_ceil(64))
     }
 
-    /// Marks a row. False if it was marked already: then whoever did also rings.
+    /// Marks a row. The caller rings whether it was marked or not: whoever marked it may be stopped, and ring much later.
     #[inline]
-    pub fn mark(&self, row: u32) -> bool {
+    pub fn mark(&self, row: u32) {
         let (word, bit) = (row as usize / 64, 1 << (row % 64));
-        if self.rows[word].or(bit) & bit != 0 {
-            return false;
+        let (above, above_bit) = (&self.summary[word / 64], 1 << (word % 64));
+        // Where the row was marked, the bit above cannot look set and be cleared already: it is cleared before the row's own bit, which
+        // was set after that and has just been read.
+        if self.rows[word].or(bit) & bit == 0 || above.peek() & above_bit == 0 {
+            above.or(above_bit);
         }
-        self.summary[word / 64].or(1 << (word % 64));
-        true
     }
 
     /// The same for who clears these bits: what it sees marked stays so until it looks for marked rows itself.
     #[inline]
-    pub fn mark_own(&self, row: u32) -> bool {
-        let bit = 1 << (row % 64);
-        self.rows[row as usize / 64].peek() & bit == 0 && self.mark(row)
+    pub fn mark_own(&self, row: u32) {
+        if !self.is_marked(row) {
+            self.mark(row);
+        }
     }
 
-    /// Marks a row whether it is marked or not: whoever marked it may have died before the word above said so.
-    pub fn mark_anew(&self, row: u32) {
+    /// True if who clears these bits will come to a row.
+    #[inline]
+    pub fn is_marked(&self, row: u32) -> bool {
         let (word, bit) = (row as usize / 64, 1 << (row % 64));
-        self.rows[word].or(bit);
-        self.summary[word / 64].or(1 << (word % 64));
+        self.rows[word].peek() & bit != 0
+            && self.summary[word / 64].peek() & (1 << (word % 64)) != 0
+    }
+
+    /// Words of rows in which one is marked and the bit above is not.
+    pub fn hidden_words(&self) -> impl Iterator<Item = usize> {
+        let words = self.rows.iter().enumerate();
+        words
+            .filter(|(word, rows)| {
+                rows.peek() != 0 && self.summary[word / 64].peek() & (1 << (word % 64)) == 0
+            })
+            .map(|(word, _)| word)
     }
 
     /// True if a row may be marked.
@@ -69,13 +84,14 @@ pub(crate) fn must_ring(sleeping: &Word32) -> bool {
     sleeping.peek() == 1 && sleeping.swap(0) == 1
 }
 
-/// A worker's walk over its marked rows; what it has cleared but not yet returned is a cache, as recovery
-/// marks every row of a dead worker anew.
+/// A worker's walk over its marked rows. Between two turns ([`Walk::put_back`]) it holds nothing but how far it is.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     summary_at: usize,
+    /// Words that the walk has yet to come to, of those below one word of the summary. Their bits are set there still.
     summary_bits: u64,
     word_at: usize,
+    /// Rows that were unmarked and not yet returned.
     bits: u64,
 }
 
@@ -102,6 +118,8 @@ impl Walk {
             if self.summary_bits != 0 {
                 let bit = self.summary_bits.trailing_zeros();
                 self.summary_bits &= self.summary_bits - 1;
+                // The bit above first: whoever marks a row after the second line finds it unmarked, and sets both.
+                ready.summary[self.summary_at - 1].and(!(1 << bit));
                 self.word_at = (self.summary_at - 1) * 64 + bit as usize;
                 self.bits = ready.rows[self.word_at].swap(0);
                 continue;
@@ -110,11 +128,110 @@ impl Walk {
                 self.summary_at = 0;
                 return None;
             }
-            let word = &ready.summary[self.summary_at];
+            self.summary_bits = ready.summary[self.summary_at].peek();
             self.summary_at += 1;
-            if word.peek() != 0 {
-                self.summary_bits = word.swap(0);
+        }
+    }
+
+    /// Marks again what was unmarked and not yet returned; the walk goes on there. To be called wherever the process may be asked to
+    /// stand still or to leave: others see then what there is to do, and a successor finds it.
+    #[inline]
+    pub fn put_back(&mut self, ready: Ready<'_>) {
+        let bits = std::mem::take(&mut self.bits);
+        if bits != 0 {
+            let bit = 1 << (self.word_at % 64);
+            ready.rows[self.word_at].or(bits);
+            ready.summary[self.word_at / 64].or(bit);
+            self.summary_bits |= bit;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const ROWS: u32 = 64 * 64 + 200;
+
+    struct Bits {
+        summary: Vec<Word64>,
+        rows: Vec<Word64>,
+    }
+
+    impl Bits {
+        fn new() -> Self {
+            let (low, high) = Ready::words(ROWS);
+            let words = |n| (0..n).map(|_| Word64::new(0)).collect();
+            Bits {
+                summary: words(high),
+                rows: words(low),
             }
         }
+
+        fn ready(&self) -> Ready<'_> {
+            Ready {
+                summary: &self.summary,
+                rows: &self.rows,
+            }
+        }
+    }
+
+    fn rest(walk: &mut Walk, ready: Ready<'_>) -> Vec<u32> {
+        std::iter::from_fn(|| walk.next(ready)).collect()
+    }
+
+    const MARKED: [u32; 8] = [0, 5, 63, 64, 700, 4_095, 4_096, ROWS - 1];
+
+    #[test]
+    fn whoever_leaves_in_the_middle_of_a_walk_leaves_the_rest_marked() {
+        for done in 0..MARKED.len() {
+            let bits = Bits::new();
+            let ready = bits.ready();
+            MARKED.iter().for_each(|&row| ready.mark(row));
+            let mut walk = Walk::default();
+            let before: Vec<u32> = (0..done).filter_map(|_| walk.next(ready)).collect();
+            walk.put_back(ready);
+            assert_eq!(ready.hidden_words().count(), 0, "{done}");
+            for row in MARKED {
+                assert_ne!(ready.is_marked(row), before.contains(&row), "{done} {row}");
+            }
+            drop(walk);
+            // The successor comes to all that is left, and to what is marked later.
+            let mut walk = Walk::default();
+            assert_eq!(rest(&mut walk, ready), MARKED[done..], "{done}");
+            MARKED.iter().for_each(|&row| ready.mark(row));
+            assert_eq!(rest(&mut walk, ready), MARKED, "{done}");
+            assert!(!ready.any());
+        }
+    }
+
+    #[test]
+    fn a_walk_that_was_put_back_goes_on_in_the_same_round() {
+        let bits = Bits::new();
+        let ready = bits.ready();
+        MARKED.iter().for_each(|&row| ready.mark(row));
+        let mut walk = Walk::default();
+        let mut found = Vec::new();
+        while let Some(row) = walk.next(ready) {
+            found.push(row);
+            walk.put_back(ready);
+        }
+        assert_eq!(found, MARKED);
+        assert!(!ready.any());
+    }
+
+    #[test]
+    fn a_producer_that_stops_between_its_two_bits_hides_nothing() {
+        let bits = Bits::new();
+        let ready = bits.ready();
+        // It got as far as this.
+        bits.rows[1].or(1 << 6);
+        assert!(!ready.is_marked(70) && ready.hidden_words().eq([1]));
+        ready.mark(70);
+        assert!(ready.is_marked(70));
+        assert_eq!(rest(&mut Walk::default(), ready), [70]);
+        bits.rows[1].or(1 << 6);
+        ready.mark_own(70);
+        assert_eq!(rest(&mut Walk::default(), ready), [70]);
     }
 }

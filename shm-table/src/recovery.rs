@@ -48,7 +48,7 @@ impl Table {
     }
 
     /// Brings the table in order after the death of `dead`. Only the master, while every living process stands
-    /// still. `seats` is the proof that the caller is the master; it frees the rows afterwards.
+    /// still; it wakes all of them afterwards, as each has rows to look at. `seats` is the proof that the caller is the master; it frees the rows afterwards.
     pub fn recover(&self, _seats: &mut Seats<'_>, dead: &[ProcessId]) -> Recovered {
         let view = self.view();
         let mut recovered = Recovered::default();
@@ -67,6 +67,9 @@ impl Table {
         rebuild_groups(&view, &mut recovered);
         sweep(&view, &mut recovered);
         mark_all_ready(&view);
+        for control in view.controls {
+            control.sleeping.set(0);
+        }
         recovered
     }
 }
@@ -338,15 +341,16 @@ fn mark_all_ready(view: &View<'_>) {
         && let Some(link) = view.ready(LINK)
     {
         for row in 0..view.rows.len() as u32 {
-            link.mark_anew(row);
+            link.mark(row);
         }
     }
     for (index, row) in view.rows.iter().enumerate() {
         let word = row.state();
-        if in_use(word.state)
+        // One that is seated may have an order already.
+        if !matches!(word.state, State::Free | State::Done)
             && let Some(ready) = view.ready(word.owner.slot)
         {
-            ready.mark_anew(index as u32);
+            ready.mark(index as u32);
         }
     }
 }

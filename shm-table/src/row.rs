@@ -123,7 +123,20 @@ impl Order {
     pub const CROWDED: Order = Order(32);
 }
 
-/// The orders a row had when they were taken.
+/// The part of a row's `orders` in which each bit is an [`Order`].
+pub(crate) const ORDER_BITS: u64 = 0xff;
+
+/// Stands between a row's generation and its order bits: how many orders it was given, wrapping. An order that is given again while it is
+/// carried out is thereby told from the one that is.
+const ORDER_COUNT: u64 = (1 << 32) - 1 - ORDER_BITS;
+
+/// What a row's `orders` are with one order more.
+pub(crate) fn ordered(word: u64, order: Order) -> u64 {
+    let count = word.wrapping_add(ORDER_BITS + 1) & ORDER_COUNT;
+    word & !ORDER_COUNT | count | u64::from(order.0)
+}
+
+/// The orders a row had when they were taken, and how many it had been given until then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Orders(pub(crate) u32);
 
@@ -135,7 +148,7 @@ impl Orders {
 
     /// True if there is none.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        u64::from(self.0) & ORDER_BITS == 0
     }
 }
 
@@ -145,7 +158,7 @@ impl Orders {
 pub(crate) struct Row {
     /// The packed [`RowWord`]. Master while free or seated, owner from then on.
     pub word: Word64,
-    /// Generation above, [`Order`] bits below. Anybody.
+    /// Generation (32 bits), how many orders were given (24), [`Order`] bits (8). Anybody.
     pub orders: Word64,
     /// Top of the outbox: generation above, newest node plus one below. Anybody, see [`crate::outbox`].
     pub out_top: Word64,

@@ -15,7 +15,7 @@ use crate::outbox::Node;
 use crate::pool::Pool;
 use crate::prefetch::prefetch;
 use crate::ready::Ready;
-use crate::row::{Order, Row};
+use crate::row::{Order, Row, ordered};
 use crate::users::User;
 use crate::word::{Word32, Word64};
 
@@ -201,18 +201,19 @@ impl<'t> View<'t> {
             if (seen >> 32) as u32 != handle.generation {
                 return None;
             }
-            match row.orders.exchange(seen, seen | u64::from(order.0)) {
+            match row.orders.exchange(seen, ordered(seen, order)) {
                 Ok(()) => return self.mark_ready(handle.row),
                 Err(now) => seen = now,
             }
         }
     }
 
-    /// Marks a row as having something for its owner; returns the owner's slot if it was not marked before.
+    /// Marks a row as having something for its owner; returns the owner's slot, which has to look.
     #[inline]
     pub fn mark_ready(&self, row: u32) -> Option<Slot> {
         let owner = self.rows[row as usize].state().owner.slot;
-        self.ready(owner)?.mark(row).then_some(owner)
+        self.ready(owner)?.mark(row);
+        Some(owner)
     }
 
     /// Sets or clears (0) a row's deadline, in table milliseconds. The timer is never early.

@@ -116,6 +116,17 @@ macro_rules! word {
                 old
             }
 
+            /// Clears all bits but these; returns the value before.
+            #[inline]
+            pub fn and(&self, bits: $value) -> $value {
+                if !kill_point::alive() {
+                    return self.get();
+                }
+                let old = self.0.fetch_and(bits, Ordering::AcqRel);
+                kill_point::stored();
+                old
+            }
+
             /// Raises the word to `value` if it is lower.
             #[inline]
             pub fn raise(&self, value: $value) {

@@ -12,7 +12,7 @@ pub(crate) enum Flag {
     Echo = 1,
     /// Not read from, because what it has not read yet is more than half its outbox, or because it fills outboxes
     /// faster than they are written.
-    Paused = 2,
+    Paused = shm_table::UNREAD_FLAG,
     /// What is kept of its input may hold whole messages: they come before anything new.
     Behind = 4,
     /// The last thing we have to say is in the outbox.

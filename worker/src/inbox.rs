@@ -1,5 +1,7 @@
 //! The channel to the master: what it asks for, and what it is told.
 
+use std::os::fd::OwnedFd;
+
 use role::{Channel, ChannelError, ToMaster, ToRole, logging};
 use shm_table::{HandsSettings, ReadWindow};
 
@@ -11,9 +13,17 @@ impl Work<'_> {
     pub fn hear(
         &mut self,
         channel: &Channel,
+        doorbells: &[OwnedFd],
         window: &mut ReadWindow<'_>,
     ) -> Result<(), ChannelError> {
-        while let Some(received) = channel.receive()? {
+        loop {
+            // It may stand still in the next line.
+            self.hand_on(channel, doorbells)?;
+            let received = channel.receive()?;
+            self.hands.awake();
+            let Some(received) = received else {
+                return Ok(());
+            };
             match received.message {
                 ToRole::Seats(seats) => self.take_seats(seats, received.descriptors, window),
                 ToRole::Settings(settings) => {
@@ -30,7 +40,6 @@ impl Work<'_> {
                 ToRole::Hello(_) | ToRole::Begin | ToRole::Pause | ToRole::Resume => {}
             }
         }
-        Ok(())
     }
 
     /// Tells the master where connections come from, and which are over.

@@ -193,6 +193,7 @@ impl Work<'_> {
                 self.flush(&mut connection);
             }
             if self.is_time_over(2) {
+                self.hands.end_turn();
                 return false;
             }
         }

@@ -154,6 +154,7 @@ impl Work<'_> {
                 self.resume(&mut connection);
             }
         }
+        self.hands.set_congested(self.congested.len());
     }
 
     /// Handles the messages that were kept when the connection was paused.
@@ -250,8 +251,10 @@ impl Work<'_> {
             let congestion = self.hands.take_congestion();
             let congestion = congestion.filter(|_| !connection.closing());
             let congested = congestion.is_some();
-            self.congested
-                .extend(congestion.map(|it| (connection.handle.row, it)));
+            if let Some(congestion) = congestion {
+                self.congested.push((connection.handle.row, congestion));
+                self.hands.set_congested(self.congested.len());
+            }
             if self.reads_too_little(connection) || congested {
                 connection.set(Flag::Paused, true);
                 connection.set(Flag::Behind, cursor.at < input.len());

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use role::{Channel, Start, ToMaster};
+use role::{Channel, ChannelError, Start, ToMaster};
 use shm_table::{HandsSettings, ProcessId, ReadWindow, Table};
 use tracing::info;
 
@@ -94,10 +94,10 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
     loop {
         work.begin_turn();
         if master_speaks || paused.replace(false) {
-            work.hear(&channel, &mut window)?;
+            work.hear(&channel, &doorbells, &mut window)?;
         }
         if work.leaving {
-            return work.leave(&channel);
+            return work.leave(&channel, &doorbells);
         }
         work.look_at_window();
         work.turn(&mut window);
@@ -106,9 +106,9 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
             next_tick_ms = now_ms + u64::from(TICK_MS);
             work.enforce_deadlines();
         }
-        ring(&mut work, &doorbells);
-        work.report(&channel)?;
+        work.hand_on(&channel, &doorbells)?;
         if work.is_drained() {
+            work.hands.let_go();
             info!("drained");
             return Ok(());
         }
@@ -124,31 +124,40 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
             .poller
             .wait(most_ms, &mut work.events)
             .map_err(Error::system("use epoll"))?;
-        work.hands.awake();
         if woken.doorbell {
             role::silence(doorbell);
         }
         master_speaks = woken.channel;
-    }
-}
-
-/// Wakes the processes that slept while this turn made something ready for them.
-fn ring(work: &mut Work<'_>, doorbells: &[OwnedFd]) {
-    let mut slots = work.hands.doorbells_to_ring();
-    while slots != 0 {
-        let slot = slots.trailing_zeros() as usize;
-        slots &= slots - 1;
-        if let Some(doorbell) = doorbells.get(slot) {
-            role::ring(doorbell);
+        // Whoever is to stand still does so as it slept: the audit sees then who slept although there was something to do.
+        if !master_speaks {
+            work.hands.awake();
         }
     }
 }
 
 impl Work<'_> {
+    /// Tells others what this process has for them: the master what is over, and those who sleep that there is something to do. Nothing of
+    /// that may be left in private memory where the process stands still, leaves or sleeps.
+    pub fn hand_on(
+        &mut self,
+        channel: &Channel,
+        doorbells: &[OwnedFd],
+    ) -> Result<(), ChannelError> {
+        let mut slots = self.hands.doorbells_to_ring();
+        while slots != 0 {
+            let slot = slots.trailing_zeros() as usize;
+            slots &= slots - 1;
+            if let Some(doorbell) = doorbells.get(slot) {
+                role::ring(doorbell);
+            }
+        }
+        self.report(channel)
+    }
+
     /// Another process has been started in this one's place. Between two turns nothing is half done, so all that is left to
-    /// do is to say what is over, and to give back what is in hand.
-    fn leave(&mut self, channel: &Channel) -> Result<(), Error> {
-        self.report(channel)?;
+    /// do is to say what is over, to wake those who sleep, and to give back what is in hand.
+    pub fn leave(&mut self, channel: &Channel, doorbells: &[OwnedFd]) -> Result<(), Error> {
+        self.hand_on(channel, doorbells)?;
         self.hands.let_go();
         channel.send(&ToMaster::Left)?;
         info!("left");
@@ -186,8 +195,9 @@ impl Work<'_> {
         for (at, &row) in rows.iter().enumerate() {
             self.seats.set(row, Hint::Again, false);
             if self.read_in_turn(window, row) {
-                let rest = &rows[at + 1..];
-                self.again.extend_from_slice(rest);
+                // Those who had no turn yet come before those who had one and have more still.
+                let more = std::mem::replace(&mut self.again, rows[at + 1..].to_vec());
+                self.again.extend(more);
                 return self.has_read_enough();
             }
         }

@@ -143,6 +143,10 @@ impl Work<'_> {
             Claimed::New => {}
             Claimed::Adopted => self.adopt(&mut connection, window),
         }
+        if claimed == Claimed::New {
+            // It may have waited for this process for longer than it may take. The mark for that was for one who could not look yet.
+            self.obey(&mut connection);
+        }
         if self.draining {
             self.send_away(&mut connection);
         }

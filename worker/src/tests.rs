@@ -5,6 +5,7 @@ mod frames;
 mod house;
 #[cfg(feature = "kill-points")]
 mod kill;
+mod leaving;
 mod limits;
 mod messages;
 mod proxy;

@@ -92,8 +92,9 @@ impl<'t> Hands<'t> {
     #[inline]
     pub(super) fn mark_changed(&mut self, row: u32) {
         if self.view.header.linked.peek() != 0
-            && self.view.ready(LINK).is_some_and(|ready| ready.mark(row))
+            && let Some(ready) = self.view.ready(LINK)
         {
+            ready.mark(row);
             self.touched |= 1 << LINK;
         }
     }

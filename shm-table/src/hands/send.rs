@@ -378,10 +378,13 @@ impl<'t> Hands<'t> {
             round.slot = slot;
             round.ready = self.view.ready(slot);
         }
-        if round.ready.is_some_and(|ready| match is_own {
-            true => ready.mark_own(handle.row),
-            false => ready.mark(handle.row),
-        }) {
+        let Some(ready) = round.ready else {
+            return;
+        };
+        if is_own {
+            ready.mark_own(handle.row);
+        } else {
+            ready.mark(handle.row);
             self.touched |= 1 << slot;
         }
     }

@@ -23,9 +23,21 @@ impl Hands<'_> {
     /// Says that this process is at work.
     pub fn ready(&self) {
         self.heartbeat();
-        self.view.controls[usize::from(self.me.slot)]
-            .state
-            .set(ProcessState::Running as u32);
+        self.set_congested(0);
+        let control = &self.view.controls[usize::from(self.me.slot)];
+        // A predecessor may have died in its sleep.
+        control.sleeping.set(0);
+        control.state.set(ProcessState::Running as u32);
+    }
+
+    /// Says how many own connections are not read until another worker has had a turn ([`Self::is_relieved`]): the caller asks for each of
+    /// them again and again, and does not sleep for long.
+    pub fn set_congested(&self, connections: usize) {
+        let congested = &self.view.controls[usize::from(self.me.slot)].congested;
+        let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+        if congested.peek() != connections {
+            congested.put(connections);
+        }
     }
 
     /// Adds to one of this process's counters.
@@ -61,6 +73,15 @@ impl Hands<'_> {
             if let Some(handle) = self.own_handle(row) {
                 return Some(handle);
             }
+        }
+    }
+
+    /// Says that the present turn is over: what [`Self::next_ready`] was about to give comes later in the same round, and is for all to
+    /// see until then. Before the process sleeps, hears its master, or leaves.
+    #[inline]
+    pub fn end_turn(&mut self) {
+        if let Some(ready) = self.view.ready(self.me.slot) {
+            self.walk.put_back(ready);
         }
     }
 

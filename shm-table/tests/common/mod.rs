@@ -46,7 +46,8 @@ pub fn connect(
             transport,
             peer,
             worker,
-            deadline_ms: 0,
+            // Every connection has one; this one lies ahead of all that a test does.
+            deadline_ms: 1_000_000_000,
             consumed_at_accept: 0,
             written_at_accept: 0,
         })

@@ -8,10 +8,10 @@ use crate::common::{connect, login, read_all, send, worker};
 use crate::{LIMITS, long_body};
 
 /// A small generator (SplitMix64), so that a failing history can be named by its seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use config::Config;
-use role::Seat;
+use role::{Channel, Seat};
 use shm_table::{
     Capacity, FIRST_WORKER, HandsSettings, Newcomer, ProcessId, ReadWindow, Role, RowHandle, Seats,
     Table, Transport,
@@ -232,6 +232,21 @@ impl<'t> House<'t> {
         work.begin_turn();
         work.poller.wait(0, &mut work.events).unwrap();
         work.turn(&mut self.window);
+        self.assert_nobody_is_forgotten();
+    }
+
+    /// Has a worker hear its master.
+    pub fn hear(&mut self, worker: usize, channel: &Channel, doorbells: &[OwnedFd]) {
+        self.works[worker]
+            .hear(channel, doorbells, &mut self.window)
+            .unwrap();
+    }
+
+    /// Between two turns, whatever waits has somebody who will come for it. (Rows that are over are reported by the caller.)
+    pub fn assert_nobody_is_forgotten(&self) {
+        let mut findings = self.table.audit_waiting();
+        findings.retain(|it| !it.contains("is over, and nobody has said so"));
+        assert_eq!(findings, [""; 0]);
     }
 
     /// Turns both workers until nothing happens any more.
@@ -252,6 +267,7 @@ impl<'t> House<'t> {
             for worker in 0..WORKERS {
                 self.reap(worker);
             }
+            assert_eq!(self.table.audit_waiting(), [""; 0]);
         }
     }
 

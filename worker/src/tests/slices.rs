@@ -63,6 +63,86 @@ fn what_does_not_fit_into_a_turn_is_done_in_the_next_ones() {
 }
 
 #[test]
+fn a_reload_in_the_middle_of_a_round_leaves_nobody_waiting() {
+    const PEOPLE: usize = 70;
+    for turns_before in 1..12 {
+        let table = table(100);
+        let mut house = House::new(&table, &Config::default());
+        let mut people: Vec<_> = (0..PEOPLE)
+            .map(|number| {
+                let mut client = house.dial(0, shm_table::Transport::Tcp);
+                house.hand_over_dialled(0, client.handle);
+                client.say(&format!(r#"{{"type":"login","userName":"u{number}"}}"#));
+                house.settle();
+                client.lines();
+                client
+            })
+            .collect();
+        let say = |people: &mut Vec<super::house::Client>, content: &str| {
+            for (number, client) in people.iter_mut().enumerate() {
+                let to = (number + 1) % PEOPLE;
+                client.say(&format!(
+                    r#"{{"type":"sendto","to":"u{to}","content":"{content}","quiet":true}}"#
+                ));
+            }
+        };
+        say(&mut people, "before");
+        house.works[0].slice.most_us = 0;
+        for _ in 0..turns_before {
+            house.turn(0);
+        }
+        house.relieve(0);
+        house.settle();
+        say(&mut people, "after");
+        house.settle();
+        for client in &mut people {
+            let lines = client.lines();
+            assert_eq!(lines.len(), 2, "{turns_before} turns: {lines:?}");
+        }
+        drop(people);
+        house.assert_empty();
+    }
+}
+
+#[test]
+fn who_had_a_turn_and_has_more_comes_after_those_who_had_none() {
+    let table = table(10);
+    let mut house = House::new(&table, &Config::default());
+    let mut greedy = house.user(0, "greedy");
+    let mut modest = house.user(0, "modest");
+    house.works[0].slice.most_us = 0;
+    // Each has more than a read takes, so that each is read again in the next round.
+    let line = format!("{}\n", " ".repeat(1_023));
+    for client in [&mut greedy, &mut modest] {
+        for _ in 0..40 {
+            assert_eq!(client.send_some(line.as_bytes()), line.len());
+        }
+    }
+    let mut order = Vec::new();
+    for _ in 0..20 {
+        let before = [&greedy, &modest].map(|client| consumed(&house, client));
+        house.turn(0);
+        let after = [&greedy, &modest].map(|client| consumed(&house, client));
+        order.extend((0..2).filter(|&who| after[who] > before[who]));
+        greedy.send_some(line.repeat(32).as_bytes());
+    }
+    let modest_at = order.iter().rposition(|&who| who == 1).unwrap();
+    let before = &order[..modest_at];
+    assert!(
+        before.iter().filter(|&&who| who == 0).count() <= 2,
+        "{order:?}"
+    );
+    drop((greedy, modest));
+    house.assert_empty();
+}
+
+fn consumed(house: &House<'_>, client: &super::house::Client) -> u64 {
+    let accounts = house.table.accounts();
+    let account = accounts.iter().find(|it| it.handle == client.handle);
+    account.unwrap().consumed
+}
+
+#[test]
 fn rounds_are_counted_and_not_their_turns() {
     let table = table(40);
     let mut house = House::new(&table, &Config::default());
