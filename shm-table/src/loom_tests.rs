@@ -181,38 +181,47 @@ fn a_reader_gets_a_whole_record() {
     });
 }
 
-#[test]
-fn a_worker_that_sleeps_is_rung_for_every_row_made_ready() {
-    loom::model(|| {
-        struct Shared {
-            sleeping: Word32,
-            summary: [Word64; 1],
-            rows: [Word64; 1],
-            doorbell: Word32,
-        }
-        impl Shared {
-            fn ready(&self) -> Ready<'_> {
-                Ready {
-                    summary: &self.summary,
-                    rows: &self.rows,
-                }
-            }
-        }
-        let shared = Arc::new(Shared {
+/// The ready bits of a worker, and what wakes it.
+struct Post {
+    sleeping: Word32,
+    summary: [Word64; 1],
+    rows: [Word64; 1],
+    doorbell: Word32,
+}
+
+impl Post {
+    fn new() -> Self {
+        Post {
             sleeping: Word32::new(0),
             summary: [Word64::new(0)],
             rows: [Word64::new(0)],
             doorbell: Word32::new(0),
-        });
+        }
+    }
+
+    fn ready(&self) -> Ready<'_> {
+        Ready {
+            summary: &self.summary,
+            rows: &self.rows,
+        }
+    }
+
+    fn mark_and_ring(&self, row: u32) {
+        self.ready().mark(row);
+        full_fence();
+        if must_ring(&self.sleeping) {
+            self.doorbell.add(1);
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_sleeps_is_rung_for_every_row_made_ready() {
+    loom::model(|| {
+        let shared = Arc::new(Post::new());
         let writer = {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || {
-                shared.ready().mark(3);
-                full_fence();
-                if must_ring(&shared.sleeping) {
-                    shared.doorbell.add(1);
-                }
-            })
+            thread::spawn(move || shared.mark_and_ring(3))
         };
         let slept = announce_sleep(&shared.sleeping, Some(shared.ready()));
         let mut walk = Walk::default();
@@ -228,5 +237,51 @@ fn a_worker_that_sleeps_is_rung_for_every_row_made_ready() {
         } else {
             assert_eq!(seen, Some(3));
         }
+    });
+}
+
+#[test]
+fn a_producer_that_stopped_between_its_two_bits_keeps_no_other_from_waking_the_worker() {
+    loom::model(|| {
+        let shared = Arc::new(Post::new());
+        // Stopped for good, and has neither set the bit above nor rung.
+        shared.rows[0].or(1 << 3);
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.mark_and_ring(3))
+        };
+        let mut walk = Walk::default();
+        let mut seen = walk.next(shared.ready()).is_some();
+        let slept = !seen && announce_sleep(&shared.sleeping, Some(shared.ready()));
+        writer.join().unwrap();
+        if slept {
+            assert_eq!(shared.doorbell.peek(), 1, "it sleeps on with a row ready");
+        }
+        seen |= walk.next(shared.ready()).is_some() || walk.next(shared.ready()).is_some();
+        assert!(seen, "the row is marked where nobody looks");
+    });
+}
+
+#[test]
+fn what_is_put_back_and_what_is_marked_meanwhile_is_found_by_a_successor() {
+    loom::model(|| {
+        let shared = Arc::new(Post::new());
+        shared.ready().mark(1);
+        shared.ready().mark(2);
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.ready().mark(2);
+                shared.ready().mark(3);
+            })
+        };
+        let mut walk = Walk::default();
+        let first = walk.next(shared.ready());
+        walk.put_back(shared.ready());
+        drop(walk);
+        writer.join().unwrap();
+        let mut walk = Walk::default();
+        let rest: Vec<u32> = std::iter::from_fn(|| walk.next(shared.ready())).collect();
+        assert_eq!((first, rest), (Some(1), vec![2, 3]));
     });
 }
