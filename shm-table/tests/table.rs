@@ -336,6 +336,7 @@ fn deadlines_pass_once_and_not_early() {
     let (me, mut hands) = worker(&table, 0);
     let row = connect(&mut seats, &mut hands, me, Transport::Tcp);
     let look = |expired, next_ms| Expiry { expired, next_ms };
+    hands.set_deadline(row, 0);
     assert_eq!(hands.expire_deadlines(500), look(0, None));
     hands.set_deadline(row, 1000);
     let later = connect(&mut seats, &mut hands, me, Transport::Tcp);
