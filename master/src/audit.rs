@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use role::Seat;
-use shm_table::{Account, State};
+use shm_table::{Account, RowHandle, State};
 use sys::tcp::Counts;
 
 use crate::control::Reply;
@@ -30,11 +30,14 @@ impl Master<'_> {
         self.stand_still(now).audits.push(client);
     }
 
-    /// Looks, and answers those who asked. Only while everyone stands still.
-    pub fn audit_for(&mut self, clients: &[u32]) {
+    /// Looks, and answers those who asked. Only while everyone stands still, which they have done for so long.
+    pub fn audit_for(&mut self, clients: &[u32], stood_still: Duration) {
         let accounts = self.table.accounts();
         let mut findings = self.table.audit();
         findings.extend(compare(&accounts, &self.vault, sys::tcp::counts));
+        // A worker that is wedged for as long is killed, and its connections get another.
+        let patience = Duration::from_millis(self.config.server.watchdog_ms.into()) + stood_still;
+        findings.extend(forgotten(&accounts, &self.vault, patience));
         findings.extend(self.table.audit_waiting());
         let deserted = self.posts.iter().filter(|post| {
             post.occupant.is_none() && post.candidate.is_none() && post.recruits_at().is_none()
@@ -120,6 +123,45 @@ fn compare(
     findings
 }
 
+/// Connections that have something for their living owner, and have had it for longer than `patience`: nobody comes for them.
+fn forgotten(accounts: &[Account], vault: &Vault, patience: Duration) -> Vec<String> {
+    let is_late = |ms: Option<u32>| {
+        let waited = ms.map(|ms| Duration::from_millis(ms.into()));
+        waited.filter(|waited| *waited > patience)
+    };
+    let mut findings = Vec::new();
+    for account in accounts.iter().filter(|account| account.owner_lives) {
+        let RowHandle { row, generation } = account.handle;
+        // That a connection is not there, or cannot be asked, is told by others.
+        let Some(connection) = vault.descriptor(Seat { row, generation }) else {
+            continue;
+        };
+        let Ok(waiting) = sys::tcp::waiting(connection) else {
+            continue;
+        };
+        let name = format!(
+            "row {row} ({}, slot {})",
+            account.state.name(),
+            account.owner.slot
+        );
+        if let Some(waited) = is_late(waiting.input_ms)
+            && account.is_read
+        {
+            findings.push(format!(
+                "{name} has had input for {waited:?} that nobody reads"
+            ));
+        }
+        if let Some(waited) = is_late(waiting.room_ms)
+            && account.is_blocked
+        {
+            findings.push(format!(
+                "{name} has had room for {waited:?} that nobody uses"
+            ));
+        }
+    }
+    findings
+}
+
 fn difference(account: &Account, counted: Counts) -> Option<String> {
     // Once both sides have ended, the kernel does not tell whether our end is among the bytes written.
     let end = u64::from(account.state == State::Closing);
@@ -143,7 +185,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    use shm_table::{ProcessId, RowHandle};
+    use shm_table::ProcessId;
 
     use crate::vault::Network;
 
@@ -178,6 +220,8 @@ mod tests {
             owner_lives: true,
             consumed: 3,
             written: 5,
+            is_read: true,
+            is_blocked: false,
         }
     }
 
@@ -195,6 +239,39 @@ mod tests {
             ..account()
         };
         assert_eq!(findings(waiting), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_has_something_for_long_that_nobody_comes_for_is_told_of() {
+        // One of the four bytes was not read, and there is room to write.
+        let (vault, _client) = vault();
+        let within = |account: Account, patience| forgotten(&[account], &vault, patience).len();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(within(account(), hour), 0);
+        let until = Instant::now() + Duration::from_secs(20);
+        while within(account(), Duration::from_millis(20)) == 0 {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        let blocked = Account {
+            is_read: false,
+            is_blocked: true,
+            ..account()
+        };
+        while within(blocked, Duration::from_millis(20)) == 0 {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        let paused = Account {
+            is_read: false,
+            ..account()
+        };
+        assert_eq!(within(paused, Duration::ZERO), 0);
+        let waiting = Account {
+            owner_lives: false,
+            ..account()
+        };
+        assert_eq!(within(waiting, Duration::ZERO), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub struct Standstill {
     dead: Vec<ProcessId>,
     /// Who waits for an audit on the control socket.
     pub audits: Vec<u32>,
+    since: Instant,
     until: Instant,
 }
 
@@ -45,6 +46,7 @@ impl Master<'_> {
         self.standstill.get_or_insert_with(|| Standstill {
             dead: Vec::new(),
             audits: Vec::new(),
+            since: now,
             until: now + patience,
         })
     }
@@ -75,9 +77,10 @@ impl Master<'_> {
         }
         let dead = std::mem::take(&mut standstill.dead);
         let audits = std::mem::take(&mut standstill.audits);
+        let since = standstill.since;
         self.standstill = None;
         if dead.is_empty() {
-            self.audit_for(&audits);
+            self.audit_for(&audits, now.saturating_duration_since(since));
             return self.resume(now);
         }
         self.recover(&dead);
@@ -85,7 +88,9 @@ impl Master<'_> {
         self.resume(now);
         if !audits.is_empty() {
             // Who waited for a lock stood still in the middle of a turn; the audit is for what is true between two.
-            self.stand_still(now).audits = audits;
+            let again = self.stand_still(now);
+            again.audits = audits;
+            again.since = since;
         }
     }
 

@@ -5,7 +5,7 @@ use crate::handle::{Link, ProcessId, RowHandle, Slot};
 use crate::pool::{Item, Pool};
 use crate::row::State;
 use crate::table::Table;
-use crate::two_copies::Stream;
+use crate::two_copies::{Stream, UNREAD_FLAG};
 use crate::view::{View, monotonic_ms};
 
 /// Fill of one section.
@@ -70,6 +70,10 @@ pub struct Account {
     pub consumed: u64,
     /// Bytes given to the socket.
     pub written: u64,
+    /// Its owner reads what comes.
+    pub is_read: bool,
+    /// Its owner waits until the socket takes more.
+    pub is_blocked: bool,
 }
 
 /// The state of the table at one moment.
@@ -230,6 +234,9 @@ impl Table {
                 owner_lives: view.lives(word.owner),
                 consumed: stream.consumed,
                 written: stream.written,
+                is_read: stream.flags & UNREAD_FLAG == 0
+                    && !matches!(word.state, State::Seated | State::Done),
+                is_blocked: row.blocked.peek() != 0,
             })
         })
         .collect()

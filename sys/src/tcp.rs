@@ -89,12 +89,17 @@ const CLOSING: u8 = 11;
 #[derive(Clone, Copy)]
 struct TcpInfo {
     state: u8,
-    _unused: [u8; 119],
+    _unused: [u8; 51],
+    last_data_recv: u32,
+    last_ack_recv: u32,
+    _unused_either: [u8; 60],
     bytes_acked: u64,
     bytes_received: u64,
 }
 
 const _: () = {
+    assert!(offset_of!(TcpInfo, last_data_recv) == 52);
+    assert!(offset_of!(TcpInfo, last_ack_recv) == 56);
     assert!(offset_of!(TcpInfo, bytes_acked) == 120);
     assert!(offset_of!(TcpInfo, bytes_received) == 128);
     assert!(size_of::<TcpInfo>() == 136);
@@ -109,6 +114,15 @@ struct Info {
 }
 
 fn info(socket: BorrowedFd<'_>) -> io::Result<Info> {
+    let info = tcp_info(socket)?;
+    Ok(Info {
+        state: info.state,
+        bytes_acked: info.bytes_acked,
+        bytes_received: info.bytes_received,
+    })
+}
+
+fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     let mut info = MaybeUninit::<TcpInfo>::zeroed();
     let mut bytes = size_of::<TcpInfo>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `bytes` bytes, which is the size of `info`, and the new length into `bytes`; both live here.
@@ -131,12 +145,7 @@ fn info(socket: BorrowedFd<'_>) -> io::Result<Info> {
         ));
     }
     // SAFETY: it was zeroed, and every value of its integers is valid.
-    let info = unsafe { info.assume_init() };
-    Ok(Info {
-        state: info.state,
-        bytes_acked: info.bytes_acked,
-        bytes_received: info.bytes_received,
-    })
+    Ok(unsafe { info.assume_init() })
 }
 
 /// The bytes in a queue: `FIONREAD` for the receive queue, `TIOCOUTQ` for the send queue (sent and not acknowledged, and not sent).
@@ -217,6 +226,10 @@ fn fin_was_received(socket: BorrowedFd<'_>, unread: u64) -> io::Result<bool> {
         "this kernel does not tell whether the connection's peer ended it",
     ))
 }
+
+mod waiting;
+
+pub use waiting::{Waiting, waiting};
 
 #[cfg(test)]
 mod tests;

@@ -360,3 +360,35 @@ fn what_is_no_connection_is_an_error() {
     let error = counts(listener.as_fd()).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
 }
+
+#[test]
+fn what_waits_is_told_with_how_long_it_has_been_there() {
+    let (mut peer, mut ours) = pair();
+    let of = |socket: &TcpStream| waiting(socket.as_fd()).unwrap();
+    assert_eq!(of(&ours).input_ms, None);
+    assert!(of(&ours).room_ms.is_some());
+    let start = Instant::now();
+    peer.write_all(b"x").unwrap();
+    eventually("it comes", || of(&ours).input_ms.is_some());
+    eventually("it waits", || {
+        let most = start.elapsed();
+        let told = of(&ours).input_ms.unwrap();
+        assert!(Duration::from_millis(told.into()) <= most + Duration::from_millis(20));
+        told >= 50
+    });
+    take(&mut ours, 1);
+    assert_eq!(of(&ours).input_ms, None);
+
+    ours.set_nonblocking(true).unwrap();
+    while ours.write(&[0; 65536]).is_ok() {}
+    assert_eq!(of(&ours).room_ms, None);
+    peer.set_nonblocking(true).unwrap();
+    let mut room = [0; 65536];
+    eventually("there is room again", || {
+        while peer.read(&mut room).is_ok_and(|bytes| bytes > 0) {}
+        of(&ours).room_ms.is_some()
+    });
+    eventually("and it waits", || {
+        of(&ours).room_ms.is_some_and(|ms| ms >= 50)
+    });
+}
