@@ -30,14 +30,17 @@ impl Master<'_> {
         self.stand_still(now).audits.push(client);
     }
 
-    /// Looks, and answers those who asked. Only while everyone stands still, which they have done for so long.
-    pub fn audit_for(&mut self, clients: &[u32], stood_still: Duration) {
+    /// Looks, and answers those who asked. Only while everyone stands still, which they have done for so long, after they had gone on for
+    /// `went_on`.
+    pub fn audit_for(&mut self, clients: &[u32], went_on: Duration, stood_still: Duration) {
         let accounts = self.table.accounts();
         let mut findings = self.table.audit();
         findings.extend(compare(&accounts, &self.vault, sys::tcp::counts));
         // A worker that is wedged for as long is killed, and its connections get another.
-        let patience = Duration::from_millis(self.config.server.watchdog_ms.into()) + stood_still;
-        findings.extend(forgotten(&accounts, &self.vault, patience));
+        let patience = Duration::from_millis(self.config.server.watchdog_ms.into());
+        if went_on > patience {
+            findings.extend(forgotten(&accounts, &self.vault, patience + stood_still));
+        }
         findings.extend(self.table.audit_waiting());
         let deserted = self.posts.iter().filter(|post| {
             post.occupant.is_none() && post.candidate.is_none() && post.recruits_at().is_none()

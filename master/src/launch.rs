@@ -129,6 +129,7 @@ pub fn assemble<'t>(
         poller,
         segment: segment.name.clone(),
         standstill: None,
+        went_on: Instant::now(),
         reload: None,
         upgrade: None,
         reload_again: false,

@@ -49,6 +49,8 @@ pub struct Master<'t> {
     pub doorbells: Vec<OwnedFd>,
     pub posts: Vec<Post>,
     pub standstill: Option<Standstill>,
+    /// When the last standstill ended, or this process began.
+    pub went_on: Instant,
     pub reload: Option<Reload>,
     pub upgrade: Option<Upgrade>,
     /// A reload was asked for by signal while another one or an upgrade was under way.

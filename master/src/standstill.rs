@@ -17,6 +17,8 @@ pub struct Standstill {
     dead: Vec<ProcessId>,
     /// Who waits for an audit on the control socket.
     pub audits: Vec<u32>,
+    /// Since when they go on without one, and since when they do not.
+    went_on: Instant,
     since: Instant,
     until: Instant,
 }
@@ -43,9 +45,11 @@ impl Master<'_> {
             occupant.channel.queue(ToRole::Pause);
         }
         let patience = Duration::from_millis(self.config.server.watchdog_ms.into());
+        let went_on = self.went_on;
         self.standstill.get_or_insert_with(|| Standstill {
             dead: Vec::new(),
             audits: Vec::new(),
+            went_on,
             since: now,
             until: now + patience,
         })
@@ -77,10 +81,11 @@ impl Master<'_> {
         }
         let dead = std::mem::take(&mut standstill.dead);
         let audits = std::mem::take(&mut standstill.audits);
-        let since = standstill.since;
+        let (went_on, since) = (standstill.went_on, standstill.since);
         self.standstill = None;
         if dead.is_empty() {
-            self.audit_for(&audits, now.saturating_duration_since(since));
+            let went_on_for = since.saturating_duration_since(went_on);
+            self.audit_for(&audits, went_on_for, now.saturating_duration_since(since));
             return self.resume(now);
         }
         self.recover(&dead);
@@ -90,11 +95,12 @@ impl Master<'_> {
             // Who waited for a lock stood still in the middle of a turn; the audit is for what is true between two.
             let again = self.stand_still(now);
             again.audits = audits;
-            again.since = since;
+            (again.went_on, again.since) = (went_on, since);
         }
     }
 
     fn resume(&mut self, now: Instant) {
+        self.went_on = now;
         for post in &mut self.posts {
             let Some(occupant) = &mut post.occupant else {
                 continue;

@@ -137,10 +137,10 @@ impl Work<'_> {
         bytes
     }
 
-    /// Asks for another read of this row in the next turn.
+    /// Asks for another read of this row, behind those who wait already.
     pub fn read_again(&mut self, row: u32) {
         if !self.seats.set(row, Hint::Again, true) {
-            self.again.push(row);
+            self.again.push_back(row);
         }
     }
 

@@ -181,38 +181,22 @@ impl Work<'_> {
         if !self.round.writing {
             if self.round.is_new() {
                 self.relieve();
+                self.round.waiting = self.again.len();
             }
-            self.round.writing = self.read_again_in_turn(window) && self.take_events(window);
+            self.take_events(window);
+            self.round.writing = self.read_waiting(window);
         }
         if self.round.writing && self.serve_ready() {
             self.round = Round::default();
         }
     }
 
-    /// Reads once more from those whose sockets had more. False: the turn's time is over, and there are more to be read in this round.
-    fn read_again_in_turn(&mut self, window: &mut ReadWindow<'_>) -> bool {
-        let rows = std::mem::take(&mut self.again);
-        for (at, &row) in rows.iter().enumerate() {
-            self.seats.set(row, Hint::Again, false);
-            if self.read_in_turn(window, row) {
-                // Those who had no turn yet come before those who had one and have more still.
-                let more = std::mem::replace(&mut self.again, rows[at + 1..].to_vec());
-                self.again.extend(more);
-                return self.has_read_enough();
-            }
-        }
-        true
-    }
-
-    /// Looks at what happened to sockets. False: the turn's time is over, and there is more to be read in this round.
-    fn take_events(&mut self, window: &mut ReadWindow<'_>) -> bool {
+    /// Looks at what happened to sockets, as far as the turn's time goes. One that is readable is read at once if nobody waits to be read,
+    /// and waits behind the others otherwise: whoever always has more keeps nobody from being read.
+    fn take_events(&mut self, window: &mut ReadWindow<'_>) {
         let mut events = std::mem::take(&mut self.events);
         let mut done = 0;
-        let mut is_over = false;
         for (at, event) in events.iter().enumerate() {
-            if is_over {
-                break;
-            }
             done += 1;
             if let Some(next) = events.get(at + 1) {
                 self.hands.will_need(next.row);
@@ -226,15 +210,38 @@ impl Work<'_> {
                 // Trying to write says what happened.
                 self.seats.set(event.row, Hint::Blocked, false);
             }
+            let mut is_over = false;
             if event.readable && !self.seats.has(event.row, Hint::Again) {
-                is_over = self.read_in_turn(window, event.row);
+                if self.again.is_empty() {
+                    is_over = self.read_in_turn(window, event.row);
+                } else {
+                    self.read_again(event.row);
+                    self.round.waiting += 1;
+                }
             }
             if event.writable {
                 self.writable(event.row);
             }
+            if is_over {
+                break;
+            }
         }
         events.drain(..done);
         self.events = events;
+    }
+
+    /// Reads those who wait for it, who has waited longest first, each once in a round. False: the turn's time is over, and there are more
+    /// to be read in this round.
+    fn read_waiting(&mut self, window: &mut ReadWindow<'_>) -> bool {
+        while self.round.waiting > 0
+            && let Some(row) = self.again.pop_front()
+        {
+            self.round.waiting -= 1;
+            self.seats.set(row, Hint::Again, false);
+            if self.read_in_turn(window, row) && self.round.waiting > 0 {
+                return self.has_read_enough();
+            }
+        }
         self.events.is_empty() || self.has_read_enough()
     }
 

@@ -39,6 +39,8 @@ impl Default for Slice {
 pub(crate) struct Round {
     /// Bytes read in it.
     pub read_bytes: usize,
+    /// How many of those who wait to be read are still to be read in it.
+    pub waiting: usize,
     /// Reading is over; what is to be written is being written.
     pub writing: bool,
 }

@@ -2,6 +2,7 @@
 //!
 //! Every other file adds methods for its own subject.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use config::Config;
@@ -35,8 +36,8 @@ pub(crate) struct Work<'t> {
     pub slice: Slice,
     /// The round of reading and writing that the turn is in.
     pub round: Round,
-    /// Rows whose sockets had more than one read could take: each is read once more next turn.
-    pub again: Vec<u32>,
+    /// Rows that wait to be read: their sockets had more than one read could take, or others were there before.
+    pub again: VecDeque<u32>,
     /// Rows that wait for the turns of other workers before they are read again.
     pub congested: Vec<(u32, Congestion)>,
     /// The server ends: newcomers are sent away.
@@ -100,7 +101,7 @@ impl<'t> Work<'t> {
             clients: Vec::new(),
             slice: Slice::default(),
             round: Round::default(),
-            again: Vec::new(),
+            again: VecDeque::new(),
             congested: Vec::new(),
             draining: false,
             leaving: false,
