@@ -110,3 +110,159 @@ fn audit_row(
         unread[usize::from(slot)] += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Newcomer, ProcessId, RowHandle,
+        Seats, Transport, Urgency,
+    };
+
+    fn table() -> Table {
+        Table::private(&Capacity {
+            sessions: 100,
+            arena_bytes: 64 * 1024,
+            groups: 4,
+            memberships: 16,
+            workers: 2,
+            hosts: 2,
+        })
+    }
+
+    fn process(table: &Table, slot: Slot, role: Role) -> (ProcessId, Hands<'_>) {
+        let me = table.start_process(slot, role);
+        let settings = HandsSettings { outbox_bytes: 8192 };
+        let hands = table.hands(me, settings, Box::new(|| {}));
+        hands.ready();
+        (me, hands)
+    }
+
+    /// A worker with one connection, with which all is well.
+    fn worker(table: &Table) -> (Hands<'_>, Seats<'_>, RowHandle) {
+        let (me, mut hands) = process(table, FIRST_WORKER, Role::Worker);
+        let mut seats = Seats::new(table);
+        let newcomer = Newcomer {
+            transport: Transport::Tcp,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            worker: me,
+            deadline_ms: 1_000_000,
+            consumed_at_accept: 0,
+            written_at_accept: 0,
+        };
+        let row = seats.seat(&newcomer).unwrap();
+        assert_eq!(table.audit_waiting(), [""; 0], "seated");
+        hands.claim(row, State::Connected, 0).unwrap();
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        (hands, seats, row)
+    }
+
+    fn send(hands: &mut Hands<'_>, row: RowHandle) {
+        let message = hands.compose(
+            Urgency::Answer,
+            |w| {
+                w.push(b'x');
+                Ok(())
+            },
+            |_| Envelope::default(),
+        );
+        hands.deliver_closing(message.unwrap(), row).unwrap();
+    }
+
+    fn finding(table: &Table, expected: &str) {
+        let found = table.audit_waiting();
+        assert!(
+            found.len() == 1 && found[0].contains(expected),
+            "{expected}: {found:?}"
+        );
+    }
+
+    #[test]
+    fn output_and_orders_must_be_marked_where_somebody_looks() {
+        let table = table();
+        let (mut hands, _seats, row) = worker(&table);
+        send(&mut hands, row);
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        assert_eq!(hands.next_ready(), Some(row));
+        finding(&table, "has 1 messages to write");
+        hands.set_blocked(row, true);
+        assert_eq!(table.audit_waiting(), [""; 0], "the kernel tells");
+
+        hands.order(row, Order::KICKED);
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        assert_eq!(hands.next_ready(), None, "the end of a round");
+        assert_eq!(hands.next_ready(), Some(row));
+        finding(&table, "has an order and is not marked");
+        let orders = hands.orders(row);
+        hands.obeyed(row, orders);
+        assert_eq!(table.audit_waiting(), [""; 0]);
+
+        table.view().ready(FIRST_WORKER).unwrap().rows[1].or(1);
+        finding(&table, "rows from 64 on are marked where nobody looks");
+    }
+
+    #[test]
+    fn who_sleeps_has_nothing_to_do() {
+        let table = table();
+        let (mut hands, _seats, row) = worker(&table);
+        let (_, mut other) = process(&table, FIRST_WORKER + 1, Role::Worker);
+        let (_, link) = process(&table, LINK, Role::Link);
+        assert!(hands.about_to_sleep() && link.about_to_sleep());
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        other.order(row, Order::SHUTDOWN);
+        finding(&table, "slot 4 sleeps with rows ready");
+        other.doorbells_to_ring();
+        assert_eq!(table.audit_waiting(), [""; 0]);
+
+        let letter = other.compose(Urgency::Message, |_| Ok(()), |_| Envelope::default());
+        other.hand_over(letter.unwrap(), 1 << 20).unwrap();
+        finding(&table, "the link sleeps with letters");
+        other.doorbells_to_ring();
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        hands.awake();
+    }
+
+    #[test]
+    fn letters_need_a_link() {
+        let table = table();
+        let (mut hands, _seats, _) = worker(&table);
+        let (_, link) = process(&table, LINK, Role::Link);
+        let letter = hands.compose(Urgency::Message, |_| Ok(()), |_| Envelope::default());
+        hands.hand_over(letter.unwrap(), 1 << 20).unwrap();
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        drop(link);
+        table.view().controls[usize::from(LINK)]
+            .role
+            .put(Role::None as u32);
+        finding(&table, "letters and no link");
+    }
+
+    #[test]
+    fn who_is_not_read_has_a_reason() {
+        let table = table();
+        let (mut hands, _seats, row) = worker(&table);
+        let mut stream = hands.stream(row).unwrap();
+        stream.flags |= UNREAD_FLAG;
+        hands.commit(row, &stream);
+        finding(&table, "does not read 1 connections");
+        hands.set_congested(1);
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        hands.set_congested(0);
+        send(&mut hands, row);
+        assert_eq!(table.audit_waiting(), [""; 0]);
+    }
+
+    #[test]
+    fn every_connection_has_a_deadline_and_whoever_is_over_was_reported() {
+        let table = table();
+        let (mut hands, mut seats, row) = worker(&table);
+        hands.set_deadline(row, 0);
+        finding(&table, "has no deadline");
+        hands.order(row, Order::DEADLINE);
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        hands.finish(row);
+        finding(&table, "is over, and nobody has said so");
+        assert!(seats.free(row));
+        assert_eq!(table.audit_waiting(), [""; 0]);
+    }
+}
