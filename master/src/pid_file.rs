@@ -2,16 +2,24 @@
 //!
 //! The lock is the truth, the number in the file is for people: a master that was killed leaves the file and loses the lock.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::control::{self, socket_path};
+
+/// For its owner alone: who may read a file may lock it, and keep a server from starting.
+const MODE: u32 = 0o600;
+
+/// How long a lock is waited for that no server seems to have: whoever looks at a lock has it for a moment, and one who ends does too.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The locked pid file of this process. It is removed when this is dropped.
 pub struct PidFile {
@@ -67,15 +75,18 @@ impl PidFile {
         }
         // One name for the file whatever way leads to it: the name of the socket derives from it.
         let path = canonical(path).map_err(os)?;
+        let until = Instant::now() + PATIENCE;
         loop {
             let file = open(&path).map_err(os)?;
             let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => locked,
                 Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(match control::listener(&socket_path(&path)) {
-                        Some(pid) => LockError::Running { pid, path },
-                        None => LockError::Held { path },
-                    });
+                    match control::listener(&socket_path(&path)) {
+                        Some(pid) => return Err(LockError::Running { pid, path }),
+                        None if Instant::now() < until => std::thread::sleep(PAUSE),
+                        None => return Err(LockError::Held { path }),
+                    }
+                    continue;
                 }
                 Err((_, errno)) => return Err(os(errno.into())),
             };
@@ -83,6 +94,8 @@ impl PidFile {
                 // A server that was ending has removed this file between our opening and our locking it.
                 continue;
             }
+            // One that an earlier version left may be readable by others. Where it is not ours to change it is somebody's own choice.
+            let _ = locked.set_permissions(Permissions::from_mode(MODE));
             locked
                 .set_len(0)
                 .and_then(|()| writeln!(&*locked, "{}", std::process::id()))
@@ -167,7 +180,7 @@ fn open(path: &Path) -> io::Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o644)
+        .mode(MODE)
         .open(path)
 }
 

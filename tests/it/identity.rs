@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 
 use nix::sys::signal::Signal;
@@ -214,6 +214,21 @@ fn a_lock_without_a_server_is_not_called_one() {
     assert!(text.contains("no server answers"), "{text}");
     drop(locked);
     house.start().stop();
+}
+
+#[test]
+fn another_user_cannot_lock_the_pid_file_that_a_killed_server_left() {
+    let mut server = Server::standard();
+    server.kill();
+    let mut command = Command::new("setpriv");
+    let user = format!("--reuid={NOBODY}");
+    command.args([&user, "--clear-groups", "--", "flock", "--shared"]);
+    command.arg(server.house().pid_file()).arg("true");
+    let locked = command.output().unwrap();
+    assert!(!locked.status.success(), "{}", said(&locked));
+    assert!(said(&locked).contains("Permission"), "{}", said(&locked));
+    server.start_again();
+    are_served(&mut [Client::login(&server, Transport::Tcp, "ann")]);
 }
 
 #[test]
