@@ -261,7 +261,7 @@ pub fn ms(span: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use shm_table::Capacity;
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     /// Slots 0 to 5: a timer and two workers, of which one is dead.
-    fn state() -> State {
+    pub(crate) fn state() -> State {
         let post = |role, slot, occupant: Option<Member>| Post {
             role,
             slot,
@@ -349,6 +349,18 @@ mod tests {
         }
     }
 
+    /// Of a table that this state fits.
+    pub(crate) fn capacity() -> Capacity {
+        Capacity {
+            sessions: 4,
+            arena_bytes: 1 << 20,
+            groups: 4,
+            memberships: 4,
+            workers: 2,
+            hosts: 0,
+        }
+    }
+
     fn network(address: &str) -> Network {
         let address: std::net::SocketAddr = address.parse().unwrap();
         Network::of(address.ip())
@@ -397,14 +409,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_table_or_itself_is_refused() {
-        let table = shm_table::Table::private(&Capacity {
-            sessions: 4,
-            arena_bytes: 1 << 20,
-            groups: 4,
-            memberships: 4,
-            workers: 2,
-            hosts: 0,
-        });
+        let table = shm_table::Table::private(&capacity());
         assert_eq!(state().check(&table), Ok(()));
         let changes: [fn(&mut State); 8] = [
             |s| s.doorbells.truncate(5),

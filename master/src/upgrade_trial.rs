@@ -189,6 +189,35 @@ pub fn opened(number: RawFd) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upgrade_state as state;
+    use crate::upgrade_state::tests::{capacity, state};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn only_the_table_that_was_named_is_taken_over() {
+        let (table, claim) = Table::create(&capacity()).unwrap();
+        let (another, _claim) = Table::create(&capacity()).unwrap();
+        // Neither leads to anything any more.
+        std::fs::remove_file(format!("/dev/shm/{}", claim.name())).unwrap();
+        let looks = |identity: Identity, of: Option<&Table>| {
+            let mut state = state();
+            state.table = of.and_then(Table::file).map(|file| state::Table {
+                fd: file.as_raw_fd(),
+                identity: identity.0,
+                ..state.table.unwrap()
+            });
+            let numbers = state.table.iter().map(|table| table.fd);
+            state.descriptors.extend(numbers.collect::<Vec<_>>());
+            let verdict = verify(&serde_json::to_vec(&state).unwrap());
+            verdict.map(|(_, table)| table.identity())
+        };
+        assert_eq!(looks(table.identity(), Some(&table)), Ok(table.identity()));
+        let refused = |identity, of| looks(identity, of).unwrap_err();
+        let swapped = refused(table.identity(), Some(&another));
+        assert!(swapped.contains("another server's"), "{swapped}");
+        let by_name = refused(table.identity(), None);
+        assert!(by_name.contains("stop and start"), "{by_name}");
+    }
 
     #[test]
     fn only_a_clear_yes_is_one() {
