@@ -43,7 +43,7 @@ pub struct Server {
     pub tcp: Vec<SocketAddr>,
     /// Worker processes, 0 to [`WORKERS_MAX`]; 0 = one per core. See [`Config::worker_count`].
     pub workers: u8,
-    /// The pid file; the control socket lies beside it, and the name of the segment derives from it.
+    /// The pid file; the control socket lies beside it.
     pub pid_file: PathBuf,
     /// Log file; empty = standard error.
     pub log_file: PathBuf,

@@ -7,7 +7,7 @@ use role::ChannelError;
 /// Why the link ends without having been asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The segment is not there or not of this version.
+    /// The segment is not the master's or not of this version.
     #[error(transparent)]
     Attach(#[from] shm_table::AttachError),
     /// The master is gone or cannot be understood.

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bus::{Bus, Incoming};
+use config::Config;
 use directory::{Directory, Event};
 use role::{Channel, Start, ToMaster, ToRole, logging};
-use shm_table::{Counter, HandsSettings, ProcessId, Table};
+use shm_table::{Counter, HandsSettings, Identity, ProcessId, Table};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -45,26 +46,34 @@ const LAST_LETTERS: Duration = Duration::from_secs(1);
 /// # Errors
 /// See [`Error`]; the process should end then.
 pub fn run(start: Start) -> Result<(), Error> {
-    let table = Table::attach(&start.segment)?;
+    let Start {
+        channel,
+        slot,
+        incarnation,
+        segment,
+        identity,
+        settings,
+        doorbells,
+    } = start;
+    let table = Table::attach(segment, Identity(identity))?;
+    let me = ProcessId { slot, incarnation };
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(Error::system("start the runtime"))?;
-    runtime.block_on(serve(&table, start))
+    runtime.block_on(serve(&table, me, channel, settings, &doorbells))
 }
 
-async fn serve(table: &Table, start: Start) -> Result<(), Error> {
-    let Start {
-        channel,
-        slot,
-        incarnation,
-        settings,
-        doorbells,
-        ..
-    } = start;
+async fn serve(
+    table: &Table,
+    me: ProcessId,
+    channel: Rc<Channel>,
+    settings: Config,
+    doorbells: &[OwnedFd],
+) -> Result<(), Error> {
     let doorbell = doorbells
-        .get(usize::from(slot))
+        .get(usize::from(me.slot))
         .ok_or_else(|| io::Error::other("the master sent none"))
         .and_then(OwnedFd::try_clone)
         .map_err(Error::system("use the doorbell"))?;
@@ -73,7 +82,6 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
     channel.send(&ToMaster::Ready)?;
     channel.await_begin()?;
 
-    let me = ProcessId { slot, incarnation };
     let limits = HandsSettings {
         outbox_bytes: settings.limits.outbox_bytes,
     };
@@ -120,7 +128,7 @@ async fn serve(table: &Table, start: Start) -> Result<(), Error> {
     };
     link.hands.ready();
     info!("at work");
-    link.turns(&channel, &doorbells, &wake, &mut events).await
+    link.turns(&channel, doorbells, &wake, &mut events).await
 }
 
 fn directory_settings(settings: &config::Config, boot: &str) -> directory::Settings {

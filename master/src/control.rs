@@ -1,8 +1,12 @@
 //! What is said on the control socket: one request and its reply, each one JSON object on a line. What takes time is announced in a reply
 //! of its own before.
 
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::status::Status;
@@ -50,6 +54,21 @@ impl Reply {
             text: result.unwrap_or_else(|reason| reason),
             ..Self::default()
         }
+    }
+}
+
+/// Who listens on a control socket, without waiting: `None` is nobody, and `Some(None)` somebody who has no pid here, as one in another pid
+/// namespace, or who is too busy to be asked. The kernel says it, so it is true whatever stands in a file.
+pub fn listener(path: &Path) -> Option<Option<i32>> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path).ok()?) {
+        Ok(()) => {
+            let peer = getsockopt(&socket, PeerCredentials).ok();
+            Some(peer.map(|peer| peer.pid()).filter(|&pid| pid > 0))
+        }
+        Err(Errno::EAGAIN) => Some(None),
+        Err(_) => None,
     }
 }
 

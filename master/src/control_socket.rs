@@ -12,7 +12,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Reply, Request};
+use crate::control::{Reply, Request, listener};
 use crate::master::Master;
 use crate::poller::{Poller, Token};
 use crate::status::Status;
@@ -62,7 +62,7 @@ impl ControlSocket {
             |e: io::Error| format!("the control socket {} cannot be made: {e}", path.display());
         match std::fs::symlink_metadata(path) {
             // The pid file of one that answers was removed under it.
-            Ok(there) if there.file_type().is_socket() && UnixStream::connect(path).is_ok() => {
+            Ok(there) if there.file_type().is_socket() && listener(path).is_some() => {
                 return Err(sentence(io::Error::other("a server answers there")));
             }
             Ok(there) if there.file_type().is_socket() => {
@@ -220,7 +220,11 @@ impl AsFd for ControlSocket {
 }
 
 impl Drop for ControlSocket {
+    /// A name that leads to another server's socket by now, or to nothing, stays as it is.
     fn drop(&mut self) {
+        if listener(&self.path) != Some(Some(std::process::id().cast_signed())) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "the control socket stays");
         }

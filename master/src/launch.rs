@@ -52,7 +52,7 @@ pub fn serve(
     if let Some(target) = target {
         drop_to(&target, &config, &pid_file, &control)?;
     }
-    let segment = segment::create(&segment::name(pid_file.path()), &segment::capacity(&config))?;
+    let segment = segment::create(&segment::capacity(&config))?;
     let mut master = assemble(
         executable, source, config, signals, listeners, control, &pid_file, &segment,
     )?;
@@ -127,7 +127,7 @@ pub fn assemble<'t>(
         watch_at: now + watch_interval(&config),
         posts: Post::all(&config, table.slots(), now),
         poller,
-        segment: segment.name.clone(),
+        segment,
         standstill: None,
         went_on: Instant::now(),
         reload: None,

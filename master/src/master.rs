@@ -21,6 +21,7 @@ use crate::poller::{Poller, Token};
 use crate::post::Post;
 use crate::refusals::Refusals;
 use crate::reload::Reload;
+use crate::segment::Segment;
 use crate::signals::{Signals, Wish};
 use crate::source::Source;
 use crate::standstill::Standstill;
@@ -40,7 +41,8 @@ pub struct Master<'t> {
     /// The executable that last proved good, from which processes are replaced that die.
     pub image: Rc<Image>,
     pub table: &'t Table,
-    pub segment: String,
+    /// What is handed down to everybody.
+    pub segment: &'t Segment,
     pub pid_file: &'t PidFile,
     /// The master's own control block.
     pub hands: Hands<'t>,

@@ -2,14 +2,24 @@
 //!
 //! The lock is the truth, the number in the file is for people: a master that was killed leaves the file and loses the lock.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::control::{self, socket_path};
+
+/// For its owner alone: who may read a file may lock it, and keep a server from starting.
+const MODE: u32 = 0o600;
+
+/// How long a lock is waited for that no server seems to have: whoever looks at a lock has it for a moment, and one who ends does too.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The locked pid file of this process. It is removed when this is dropped.
 pub struct PidFile {
@@ -21,11 +31,21 @@ pub struct PidFile {
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another master has it.
-    #[error("a server runs already with this pid file: pid {pid} ({})", path.display())]
+    /// Another process has it, and a server listens on the control socket beside the file.
+    #[error("a server runs already with this pid file: {} ({})", who(*pid), path.display())]
     Running {
-        /// Its pid, as it stands in the file; 0 where it has not been written yet.
-        pid: i32,
+        /// Its pid, as the kernel says; `None` where it has none here.
+        pid: Option<i32>,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has it, and nobody listens beside it: what the file says may be about anybody.
+    #[error(
+        "the pid file {} is locked by another process, but no server answers beside it: wait if one is just starting or ending, \
+         or find out with `lslocks` what holds it",
+        path.display()
+    )]
+    Held {
         /// The file.
         path: PathBuf,
     },
@@ -53,17 +73,20 @@ impl PidFile {
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder).map_err(os)?;
         }
-        // One name for the file whatever way leads to it: the names of the socket and of the segment derive from it.
+        // One name for the file whatever way leads to it: the name of the socket derives from it.
         let path = canonical(path).map_err(os)?;
+        let until = Instant::now() + PATIENCE;
         loop {
             let file = open(&path).map_err(os)?;
             let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => locked,
-                Err((file, Errno::EWOULDBLOCK)) => {
-                    return Err(LockError::Running {
-                        pid: read_pid(file),
-                        path,
-                    });
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    match control::listener(&socket_path(&path)) {
+                        Some(pid) => return Err(LockError::Running { pid, path }),
+                        None if Instant::now() < until => std::thread::sleep(PAUSE),
+                        None => return Err(LockError::Held { path }),
+                    }
+                    continue;
                 }
                 Err((_, errno)) => return Err(os(errno.into())),
             };
@@ -71,6 +94,8 @@ impl PidFile {
                 // A server that was ending has removed this file between our opening and our locking it.
                 continue;
             }
+            // One that an earlier version left may be readable by others. Where it is not ours to change it is somebody's own choice.
+            let _ = locked.set_permissions(Permissions::from_mode(MODE));
             locked
                 .set_len(0)
                 .and_then(|()| writeln!(&*locked, "{}", std::process::id()))
@@ -155,7 +180,7 @@ fn open(path: &Path) -> io::Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o644)
+        .mode(MODE)
         .open(path)
 }
 
@@ -166,16 +191,17 @@ fn is_still(path: &Path, file: &File) -> bool {
     }
 }
 
-fn read_pid(mut file: File) -> i32 {
-    let mut text = String::new();
-    // What cannot be read is not known, which is what 0 says.
-    let _ = file.read_to_string(&mut text);
-    text.trim().parse().unwrap_or(0)
+fn who(pid: Option<i32>) -> String {
+    match pid {
+        Some(pid) => format!("pid {pid}"),
+        None => "it cannot be seen from here, as from another pid namespace".into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixListener;
 
     /// A folder that is removed when the test ends.
     struct Folder(PathBuf);
@@ -206,10 +232,15 @@ mod tests {
         );
         assert!(is_locked(&path));
 
-        let LockError::Running { pid, .. } = PidFile::lock(&path).map(drop).unwrap_err() else {
+        let refused = || PidFile::lock(&path).map(drop).unwrap_err();
+        assert!(matches!(refused(), LockError::Held { .. }));
+        let socket = UnixListener::bind(socket_path(&path)).unwrap();
+        let LockError::Running { pid, .. } = refused() else {
             panic!("not refused")
         };
-        assert_eq!(u32::try_from(pid), Ok(std::process::id()));
+        assert_eq!(pid, Some(std::process::id().cast_signed()));
+        drop(socket);
+        assert!(matches!(refused(), LockError::Held { .. }));
 
         std::fs::remove_file(&path).unwrap();
         // The first still holds the lock of a file that has no name any more: that is no obstacle, and it does not take the new file away.
@@ -241,7 +272,7 @@ mod tests {
         let through_link = PidFile::lock(&folder.0.join("link/x.pid")).unwrap();
         assert!(matches!(
             PidFile::lock(&folder.0.join("real/x.pid")),
-            Err(LockError::Running { .. })
+            Err(LockError::Held { .. })
         ));
         assert_eq!(
             through_link.path(),

@@ -10,13 +10,14 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use role::{Hello, MasterEnd, ToRole};
-use shm_table::{FIRST_WORKER, LINK, Role, Slot, TIMER, Table};
+use role::{Hello, Luggage, MasterEnd, ToRole};
+use shm_table::{FIRST_WORKER, LINK, Role, Slot, TIMER};
 
 use crate::cli::RoleName;
 use crate::image::Image;
 use crate::member::Member;
 use crate::process::{Ending, Process};
+use crate::segment::Segment;
 
 /// First pause before a post is filled again whose occupant died young; each further one is twice as long.
 const DELAY_MIN: Duration = Duration::from_millis(100);
@@ -56,8 +57,7 @@ pub enum Place {
 /// What every role is started with.
 pub struct Start<'a> {
     pub image: &'a Rc<Image>,
-    pub table: &'a Table,
-    pub segment: &'a str,
+    pub segment: &'a Segment,
     pub settings: &'a config::Config,
     pub doorbells: &'a [OwnedFd],
 }
@@ -100,14 +100,22 @@ impl Post {
             .iter()
             .map(OwnedFd::try_clone)
             .collect::<io::Result<Vec<_>>>()?;
-        let id = with.table.next_process(self.slot);
+        let Segment { table, claim } = with.segment;
+        let segment = table.file().ok_or(io::ErrorKind::NotFound)?;
+        let luggage = Luggage {
+            doorbells,
+            segment: segment.try_clone_to_owned()?,
+        };
+        let id = table.next_process(self.slot);
         let hello = Hello {
             slot: self.slot,
             incarnation: id.incarnation,
-            segment: with.segment.to_owned(),
+            segment: claim.name().to_owned(),
+            identity: table.identity().0,
+            doorbells: table.slots(),
             settings: with.settings.clone(),
         };
-        channel.queue_with(ToRole::Hello(Box::new(hello)), doorbells);
+        channel.queue_with(ToRole::Hello(Box::new(hello)), luggage.into_list());
         channel.flush(|_| None).map_err(io::Error::other)?;
         let process = Process::start(
             with.image

@@ -1,6 +1,7 @@
 //! A process that the master has started, known by its pid alone: a master that takes over from another one knows no more of its children.
 //!
-//! A pid names this process, and nobody else, until `waitpid` has said that it ended; from then on nothing is sent to it.
+//! A pid names this process, and nobody else, until `waitpid` has said that it ended; from then on nothing is sent to it. What is no child
+//! (any more) is never sent anything.
 
 use std::fmt;
 use std::io;
@@ -8,7 +9,7 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 /// A child of this process.
@@ -61,10 +62,17 @@ impl Process {
     /// # Errors
     /// What the system says.
     pub fn kill(&self) -> io::Result<()> {
-        match self.ending {
-            Some(_) => Ok(()),
-            None => Ok(kill(self.pid, Signal::SIGKILL)?),
+        // Between this look and the signal nobody else can get the pid: only this thread waits for children.
+        if self.ending.is_none() && self.is_child() {
+            kill(self.pid, Signal::SIGKILL)?;
         }
+        Ok(())
+    }
+
+    /// Whether the pid is a child's that has not been waited for; it may have ended.
+    fn is_child(&self) -> bool {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(waitid(Id::Pid(self.pid), look), Err(Errno::ECHILD))
     }
 
     /// How it has ended, once it has.
@@ -134,6 +142,29 @@ mod tests {
         assert_eq!(process.ended(), Some(Ending::Killed(Signal::SIGKILL)));
         // The pid may be anybody's now.
         process.kill().unwrap();
+    }
+
+    #[test]
+    fn a_number_that_is_no_childs_is_sent_nothing() {
+        // A grandchild: whoever runs this test may kill it, and must not.
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 600 >/dev/null & echo $!; read _; kill $!"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        let grandchild: i32 = line.trim().parse().unwrap();
+        let mut process = Process::inherited(grandchild);
+        process.kill().unwrap();
+        process.end_now();
+        assert_eq!(process.ended(), Some(Ending::Unknown));
+        let status = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap();
+        assert!(!status.contains(") Z "), "it was killed");
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Signals {
     /// # Errors
     /// What the system says.
     pub fn new() -> io::Result<Self> {
+        sys::children::keep_until_waited_for()?;
         let mut set = SigSet::empty();
         for signal in [
             Signal::SIGCHLD,

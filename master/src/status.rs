@@ -98,7 +98,7 @@ impl Status {
             reload: master.reload.as_ref().map(|r| r.describe(&master.posts)),
             websocket: addresses(Transport::WebSocket),
             tcp: addresses(Transport::Tcp),
-            segment: master.segment.clone(),
+            segment: master.segment.claim.name().to_owned(),
             segment_bytes: master.table.capacity().segment_bytes(),
             processes: stats
                 .processes

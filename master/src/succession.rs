@@ -79,8 +79,7 @@ impl Master<'_> {
         let role = post.role.as_str();
         let with = Start {
             image,
-            table: self.table,
-            segment: &self.segment,
+            segment: self.segment,
             settings: &self.config,
             doorbells: &self.doorbells,
         };

@@ -172,7 +172,7 @@ impl Master<'_> {
         let mut memory = handover::memory().map_err(cannot_hand_over)?;
         let state = Handover::of(self, client, &previous, &memory).state;
         handover::write(&state, &mut memory).map_err(cannot_hand_over)?;
-        Trial::begin(image, &memory).map_err(|e| image.cannot_be_executed(&e))
+        Trial::begin(image, &memory, self.segment).map_err(|e| image.cannot_be_executed(&e))
     }
 
     /// Hands over and executes.

@@ -38,7 +38,12 @@ impl<'m> Handover<'m> {
             config: master.config.clone(),
             source: master.source.clone(),
             executable: master.executable.clone(),
-            segment: master.segment.clone(),
+            segment: master.segment.claim.name().to_owned(),
+            table: master.segment.table.file().map(|file| state::Table {
+                fd: along.with(file),
+                lock: along.with(master.segment.claim.as_fd()),
+                identity: master.table.identity().0,
+            }),
             memory: along.with(memory.as_fd()),
             previous: along.with(previous.as_fd()),
             image: state::File {

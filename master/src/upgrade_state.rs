@@ -9,7 +9,7 @@ use std::time::Duration;
 use config::Config;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use shm_table::{Slot, Table, Transport};
+use shm_table::{Slot, Transport};
 
 use crate::cli::RoleName;
 use crate::control_socket::Conversation;
@@ -33,8 +33,11 @@ pub struct State {
     pub source: Source,
     /// Where the executable lies.
     pub executable: PathBuf,
-    /// Name of the segment.
+    /// Name of the segment. It may be gone.
     pub segment: String,
+    /// The segment; nothing from a master that looks it up by its name.
+    #[serde(default)]
+    pub table: Option<Table>,
     /// Every descriptor that goes along; the numbers below are among them.
     pub descriptors: Vec<RawFd>,
     /// Holds this very state.
@@ -71,6 +74,15 @@ pub struct State {
 pub struct File {
     pub fd: RawFd,
     pub path: PathBuf,
+}
+
+/// The segment as it goes along.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    pub fd: RawFd,
+    /// Holds the lock that says whose it is.
+    pub lock: RawFd,
+    pub identity: [u64; 2],
 }
 
 /// A listening socket.
@@ -152,14 +164,11 @@ impl State {
         }
     }
 
-    /// Whether it fits the table and itself. `master`: whose the table must be.
+    /// Whether it fits the table and itself.
     ///
     /// # Errors
     /// A sentence.
-    pub fn check(&self, table: &Table, master: i32) -> Result<(), String> {
-        if table.master_pid() != Some(master) {
-            return Err(format!("the segment {} is not this master's", self.segment));
-        }
+    pub fn check(&self, table: &shm_table::Table) -> Result<(), String> {
         let slots = usize::from(table.slots());
         if self.doorbells.len() != slots {
             let count = self.doorbells.len();
@@ -206,6 +215,7 @@ impl State {
             self.control.fd,
         ]
         .into_iter()
+        .chain(self.table.iter().flat_map(|table| [table.fd, table.lock]))
         .chain(self.listeners.iter().map(|l| l.fd))
         .chain(self.clients.iter().map(|c| c.fd))
         .chain(self.doorbells.iter().copied())
@@ -251,7 +261,7 @@ pub fn ms(span: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use shm_table::Capacity;
 
@@ -272,7 +282,7 @@ mod tests {
     }
 
     /// Slots 0 to 5: a timer and two workers, of which one is dead.
-    fn state() -> State {
+    pub(crate) fn state() -> State {
         let post = |role, slot, occupant: Option<Member>| Post {
             role,
             slot,
@@ -291,6 +301,11 @@ mod tests {
             source: Source::new(Some("/etc/steadfast.toml".as_ref()), true),
             executable: "/usr/bin/steadfast".into(),
             segment: "steadfast-x".into(),
+            table: Some(Table {
+                fd: 28,
+                lock: 29,
+                identity: [u64::MAX, 1],
+            }),
             descriptors: (3..30).collect(),
             memory: 3,
             previous: 4,
@@ -334,6 +349,18 @@ mod tests {
         }
     }
 
+    /// Of a table that this state fits.
+    pub(crate) fn capacity() -> Capacity {
+        Capacity {
+            sessions: 4,
+            arena_bytes: 1 << 20,
+            groups: 4,
+            memberships: 4,
+            workers: 2,
+            hosts: 0,
+        }
+    }
+
     fn network(address: &str) -> Network {
         let address: std::net::SocketAddr = address.parse().unwrap();
         Network::of(address.ip())
@@ -356,6 +383,8 @@ mod tests {
             State::parse(value.to_string().as_bytes())
         };
         assert_eq!(text(|v| v["of_tomorrow"] = 1.into()).unwrap(), state());
+        let by_name = text(|v| drop(v.as_object_mut().unwrap().remove("table"))).unwrap();
+        assert_eq!(by_name.table, None);
         assert_eq!(
             text(|v| v["config"]["limits"]["of_tomorrow"] = 1.into()).unwrap(),
             state()
@@ -380,18 +409,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_table_or_itself_is_refused() {
-        let table = Table::private(&Capacity {
-            sessions: 4,
-            arena_bytes: 1 << 20,
-            groups: 4,
-            memberships: 4,
-            workers: 2,
-            hosts: 0,
-        });
-        let me = std::process::id().cast_signed();
-        assert_eq!(state().check(&table, me), Ok(()));
-        assert!(state().check(&table, 1).is_err());
-        let changes: [fn(&mut State); 7] = [
+        let table = shm_table::Table::private(&capacity());
+        assert_eq!(state().check(&table), Ok(()));
+        let changes: [fn(&mut State); 8] = [
             |s| s.doorbells.truncate(5),
             |s| s.posts[0].slot = 6,
             |s| s.posts[0].slot = 4,
@@ -399,11 +419,12 @@ mod tests {
             |s| s.vault[1].0 = 0,
             |s| s.vault[1].4 = 3,
             |s| s.descriptors.retain(|&number| number != 19),
+            |s| s.descriptors.retain(|&number| number != 29),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = state();
             change(&mut state);
-            assert!(state.check(&table, me).is_err(), "change {number}");
+            assert!(state.check(&table).is_err(), "change {number}");
         }
     }
 }

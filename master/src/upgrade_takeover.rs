@@ -16,7 +16,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::prctl;
 use role::{MasterEnd, Seat, logging};
 use serde_json::Value;
-use shm_table::{ProcessId, Slot, Table};
+use shm_table::{Claim, ProcessId, Slot, Table};
 use sys::inherit;
 
 use crate::control_socket::ControlSocket;
@@ -35,7 +35,7 @@ use crate::signals::Signals;
 use crate::stop::Phase;
 use crate::upgrade::execute;
 use crate::upgrade_state::{self as state, State, monotonic_us};
-use crate::upgrade_trial::verify;
+use crate::upgrade_trial::{opened, verify};
 
 /// Runs the server on from the state in the descriptor `memory`, until it has stopped.
 ///
@@ -57,7 +57,7 @@ pub fn run(memory: RawFd) -> Result<(), String> {
 
 fn prepare(memory: RawFd) -> Result<(State, Table, Descriptors), String> {
     let text = fs::read(opened(memory)).map_err(|e| format!("nothing was handed over: {e}"))?;
-    let (state, table) = verify(&text, std::process::id().cast_signed())?;
+    let (state, table) = verify(&text)?;
     let taken = inherit::take_all(&state.descriptors).map_err(|e| e.to_string())?;
     Ok((state, table, Descriptors::of(taken)))
 }
@@ -75,11 +75,6 @@ fn go_back(memory: RawFd, why: &str) -> io::Result<Infallible> {
     state["refused"] = why.into();
     fs::write(opened(memory), state.to_string())?;
     execute(previous, &path, memory)
-}
-
-/// A descriptor, to be opened anew.
-fn opened(number: RawFd) -> PathBuf {
-    format!("/proc/self/fd/{number}").into()
 }
 
 /// What has come along, in the order of the numbers; nothing where something was taken.
@@ -122,8 +117,10 @@ fn go_on(
     let pid_file = PidFile::inherited(lock, state.pid_file.path.clone(), state.made_folder)
         .map_err(|e| e.to_string())?;
     // After the pid file, so that its name is removed before.
-    let name = state.segment.clone();
-    let segment = Segment { table, name };
+    let lock = state.table.as_ref().map_or(-1, |table| table.lock);
+    let claim = Claim::inherited(state.segment.clone(), descriptors.take(lock)?)
+        .map_err(|e| format!("the lock of the segment {} was lost: {e}", state.segment))?;
+    let segment = Segment { table, claim };
     let listeners = state
         .listeners
         .iter()

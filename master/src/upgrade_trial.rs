@@ -5,17 +5,21 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use role::logging;
 use serde::{Deserialize, Serialize};
-use shm_table::Table;
+use shm_table::{Identity, Table};
+use sys::inherit;
 
 use crate::image::Image;
 use crate::process::{Ending, Process};
+use crate::segment::Segment;
 use crate::upgrade_state::{FORMAT, State};
 
 /// How long a trial may take.
@@ -43,13 +47,15 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Begins one. `memory` holds the state, and is read from its beginning.
+    /// Begins one. `memory` holds the state, and is read from its beginning; `segment` is what it says of the table.
     ///
     /// # Errors
     /// What the system says; an executable that cannot be executed among it.
-    pub fn begin(image: &Image, memory: &File) -> io::Result<Self> {
+    pub fn begin(image: &Image, memory: &File, segment: &Segment) -> io::Result<Self> {
         let (answer, theirs) = io::pipe()?;
         fcntl(&answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // Until the process is started.
+        let _passing = inherit::pass_on(segment.table.file().into_iter().collect())?;
         let process = Process::start(
             image
                 .command()
@@ -143,26 +149,75 @@ fn look() -> Result<(), String> {
     io::stdin()
         .read_to_end(&mut text)
         .map_err(|e| format!("what is handed over cannot be read: {e}"))?;
-    verify(&text, nix::unistd::getppid().as_raw()).map(drop)
+    verify(&text).map(drop)
 }
 
-/// Looks whether this executable can take over from the process `master`, and touches nothing.
+/// Looks whether this executable can take over, and touches nothing. The segment must have come along; it is opened once more, so that
+/// nothing is taken.
 ///
 /// # Errors
 /// Why not.
-pub fn verify(text: &[u8], master: i32) -> Result<(State, Table), String> {
+pub fn verify(text: &[u8]) -> Result<(State, Table), String> {
     let state = State::parse(text)?;
-    let table = Table::attach(&state.segment).map_err(|e| e.to_string())?;
-    state.check(&table, master)?;
+    let segment = state.table.as_ref().ok_or_else(|| {
+        format!(
+            "the master of version {} looks its table up by name, and this executable (version {}) does not; stop and start the server: \
+             its table has another layout",
+            state.version,
+            env!("CARGO_PKG_VERSION")
+        )
+    })?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(opened(segment.fd))
+        .map_err(|e| format!("the segment {} did not come along: {e}", state.segment))?;
+    let identity = Identity(segment.identity);
+    let table = Table::attach(file.into(), identity).map_err(|e| e.to_string())?;
+    state.check(&table)?;
     if !state.config.server.log_file.as_os_str().is_empty() {
         logging::open(&state.config.server.log_file).map_err(|e| e.to_string())?;
     }
     Ok((state, table))
 }
 
+/// A descriptor that came along, to be opened anew.
+pub fn opened(number: RawFd) -> PathBuf {
+    format!("/proc/self/fd/{number}").into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upgrade_state as state;
+    use crate::upgrade_state::tests::{capacity, state};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn only_the_table_that_was_named_is_taken_over() {
+        let (table, claim) = Table::create(&capacity()).unwrap();
+        let (another, _claim) = Table::create(&capacity()).unwrap();
+        // Neither leads to anything any more.
+        std::fs::remove_file(format!("/dev/shm/{}", claim.name())).unwrap();
+        let looks = |identity: Identity, of: Option<&Table>| {
+            let mut state = state();
+            state.table = of.and_then(Table::file).map(|file| state::Table {
+                fd: file.as_raw_fd(),
+                identity: identity.0,
+                ..state.table.unwrap()
+            });
+            let numbers = state.table.iter().map(|table| table.fd);
+            state.descriptors.extend(numbers.collect::<Vec<_>>());
+            let verdict = verify(&serde_json::to_vec(&state).unwrap());
+            verdict.map(|(_, table)| table.identity())
+        };
+        assert_eq!(looks(table.identity(), Some(&table)), Ok(table.identity()));
+        let refused = |identity, of| looks(identity, of).unwrap_err();
+        let swapped = refused(table.identity(), Some(&another));
+        assert!(swapped.contains("another server's"), "{swapped}");
+        let by_name = refused(table.identity(), None);
+        assert!(by_name.contains("stop and start"), "{by_name}");
+    }
 
     #[test]
     fn only_a_clear_yes_is_one() {

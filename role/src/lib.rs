@@ -10,12 +10,14 @@
 mod channel;
 mod doorbell;
 pub mod logging;
+mod luggage;
 mod master_end;
 mod message;
 mod start;
 
 pub use channel::{Channel, ChannelError, Received};
 pub use doorbell::{doorbell, ring, silence};
+pub use luggage::Luggage;
 pub use master_end::MasterEnd;
 pub use message::{Garbled, Hello, Seat, ToMaster, ToRole, settings_of_any_version};
 pub use start::{RoleError, Start, start};

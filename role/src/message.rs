@@ -21,15 +21,21 @@ pub struct Seat {
     pub generation: u32,
 }
 
-/// First message to a role: who it is and what it works with. The packet carries every process slot's doorbell, in slot order.
+/// First message to a role: who it is and what it works with. The packet carries a [`crate::Luggage`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// Process slot.
     pub slot: u8,
     /// Which process in that slot this is.
     pub incarnation: u16,
-    /// Name of the segment to attach.
+    /// Name of the segment, for people. It may be gone.
     pub segment: String,
+    /// Identity of the segment to attach. Zeroes from a master that looks it up by its name.
+    #[serde(default)]
+    pub identity: [u64; 2],
+    /// How many of the packet's descriptors are doorbells: one for each process slot.
+    #[serde(default)]
+    pub doorbells: u8,
     /// The validated configuration.
     #[serde(deserialize_with = "settings_of_any_version")]
     pub settings: config::Config,
@@ -309,7 +315,9 @@ mod tests {
         let hello = Hello {
             slot: 4,
             incarnation: 9,
-            segment: "/s".into(),
+            segment: "s".into(),
+            identity: [u64::MAX, 1],
+            doorbells: 6,
             settings: config::Config::default(),
         };
         for message in [

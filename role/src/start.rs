@@ -12,6 +12,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::channel::{Channel, ChannelError, Received};
+use crate::luggage::Luggage;
 use crate::message::{Hello, ToMaster, ToRole};
 use crate::{EXIT_CANNOT_WORK, EXIT_FAILED, logging};
 
@@ -27,7 +28,9 @@ pub struct Start {
     /// Which process in that slot it is.
     pub incarnation: u16,
     /// The segment to attach.
-    pub segment: String,
+    pub segment: OwnedFd,
+    /// Its identity.
+    pub identity: [u64; 2],
     /// The validated settings.
     pub settings: config::Config,
     /// Every process slot's doorbell, in slot order; its own is `doorbells[slot]`.
@@ -88,12 +91,16 @@ fn introduce(kind: &str, channel: &Rc<Channel>) -> Result<Start, RoleError> {
     let Hello {
         slot,
         incarnation,
-        segment,
+        segment: _,
+        identity,
+        doorbells,
         settings,
     } = *hello;
-    if descriptors.len() <= usize::from(slot) {
-        return Err(RoleError::NoHello("lacks doorbells"));
-    }
+    let luggage = Luggage::from_list(descriptors, usize::from(doorbells))
+        .filter(|luggage| luggage.doorbells.len() > usize::from(slot))
+        .ok_or(RoleError::NoHello(
+            "lacks descriptors: it is of another version; stop and start the server",
+        ))?;
     let name = format!("{kind} {slot}");
     // For `ps` and `top`, which show 15 bytes. A process that cannot have a name works as well.
     if let Ok(name) = CString::new(format!("sf {name}")) {
@@ -104,9 +111,10 @@ fn introduce(kind: &str, channel: &Rc<Channel>) -> Result<Start, RoleError> {
         channel: Rc::clone(channel),
         slot,
         incarnation,
-        segment,
+        segment: luggage.segment,
+        identity,
         settings,
-        doorbells: descriptors,
+        doorbells: luggage.doorbells,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::layout::Capacity;
 use crate::pool::PoolHead;
+use crate::segment::Identity;
 use crate::word::{Word32, Word64};
 
 /// "STEADFST" as a little-endian word.
@@ -22,7 +23,6 @@ pub(crate) struct Header {
     pub magic: Word64,
     pub layout_hash: Word64,
     pub layout_version: Word32,
-    pub master_pid: Word32,
     pub sessions: Word32,
     pub groups: Word32,
     pub memberships: Word32,
@@ -31,6 +31,8 @@ pub(crate) struct Header {
     /// 1 where there is a link that wants to know of logins and departures. Master.
     pub linked: Word32,
     pub arena_bytes: Word64,
+    /// Who attaches looks whether it is the one that was named.
+    pub identity: [Word64; 2],
     /// Tells this segment's life from any other's; part of every session id.
     pub boot: Word64,
     /// Keys of the name hash: a client cannot choose names that collide.
@@ -57,6 +59,10 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    pub fn identity(&self) -> Identity {
+        Identity([self.identity[0].peek(), self.identity[1].peek()])
+    }
+
     pub fn capacity(&self) -> Capacity {
         Capacity {
             sessions: self.sessions.peek(),

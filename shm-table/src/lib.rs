@@ -70,9 +70,13 @@ mod layout;
 #[cfg(not(loom))]
 mod mailbox;
 #[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod recovery;
 #[cfg(not(loom))]
 mod seats;
+#[cfg(not(loom))]
+mod segment;
 #[cfg(not(loom))]
 mod stats;
 #[cfg(not(loom))]
@@ -105,6 +109,8 @@ pub use recovery::Recovered;
 pub use row::{Order, Orders, State, Transport};
 #[cfg(not(loom))]
 pub use seats::{Newcomer, Seats};
+#[cfg(not(loom))]
+pub use segment::{Claim, Identity, remove_leftovers};
 #[cfg(not(loom))]
 pub use session_id::SessionId;
 #[cfg(not(loom))]

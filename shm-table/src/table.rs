@@ -1,19 +1,20 @@
 //! The segment: created by the master before any other process exists, attached by everyone else.
 //!
 //! Made through the `shared_memory` crate, all pages reserved at once, so that a full /dev/shm is an error at
-//! the start and never a SIGBUS later.
+//! the start and never a SIGBUS later. Attached by the descriptor and the identity that the master gives; never by a name.
 
 use std::cell::UnsafeCell;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use nix::errno::Errno;
-use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::arena::Arena;
 use crate::handle::FIRST_WORKER;
 use crate::header::{Header, LAYOUT_VERSION, MAGIC};
 use crate::layout::{Capacity, Layout, Section, WINDOW_BYTES, layout_hash};
+use crate::mapping::Mapping;
+use crate::segment::{self, Claim, Identity, random};
 use crate::view::{View, monotonic_ms};
 use crate::window::ReadWindow;
 use crate::{ProcessId, Slot};
@@ -22,14 +23,6 @@ use crate::{ProcessId, Slot};
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum CreateError {
-    #[error("the shared-memory segment {name} exists already{}", match master_pid {
-        Some(pid) => format!(" and belongs to the master with pid {pid}"),
-        None => String::new(),
-    })]
-    Exists {
-        name: String,
-        master_pid: Option<i32>,
-    },
     #[error(
         "the table needs {needed_bytes} bytes of shared memory and /dev/shm has {} free; make /dev/shm \
          larger, or lower table.sessions or table.arena_mib",
@@ -47,23 +40,23 @@ pub enum CreateError {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum AttachError {
-    #[error("the shared-memory segment {name} cannot be opened: {reason}")]
-    Os { name: String, reason: String },
-    #[error("{name} is not a Steadfast segment, or not a finished one")]
-    NotASegment { name: String },
+    #[error("the segment that the master has passed on cannot be mapped: {0}")]
+    Os(#[from] io::Error),
+    #[error("what the master has passed on is not a Steadfast segment, or not a finished one")]
+    NotASegment,
     #[error(
-        "the segment {name} has another layout (version {theirs}) than this executable (version {ours}): \
-         it was made by another version of Steadfast"
+        "the segment has another layout (version {theirs}) than this executable (version {ours}): it was made by \
+         another version of Steadfast"
     )]
-    OtherLayout {
-        name: String,
-        theirs: u32,
-        ours: u32,
-    },
+    OtherLayout { theirs: u32, ours: u32 },
+    #[error(
+        "the segment that the master has passed on is not the one that it named: it is another server's"
+    )]
+    OtherSegment,
 }
 
 enum Backing {
-    Shared(Shmem),
+    Shared(Mapping),
     /// For tests and benchmarks: the same table in private memory.
     Private(Vec<PrivatePage>),
 }
@@ -85,34 +78,24 @@ unsafe impl Send for Table {}
 unsafe impl Sync for Table {}
 
 impl Table {
-    /// Creates the segment `name` (as for `shm_open(3)`, without the leading slash). Only the master, before
-    /// it starts any other process.
-    pub fn create(name: &str, capacity: &Capacity) -> Result<Table, CreateError> {
+    /// Creates a segment of its own, and claims it. Only the master, before it starts any other process.
+    ///
+    /// # Errors
+    /// See [`CreateError`]; nothing is left behind then.
+    pub fn create(capacity: &Capacity) -> Result<(Table, Claim), CreateError> {
         let layout = Layout::of(capacity);
-        let shmem = ShmemConf::new()
-            .os_id(name)
-            .size(layout.bytes)
-            .create()
-            .map_err(|error| match error {
-                ShmemError::MappingIdExists => CreateError::Exists {
-                    name: name.to_owned(),
-                    master_pid: Table::attach(name)
-                        .ok()
-                        .and_then(|table| table.master_pid()),
-                },
-                other => CreateError::Os {
-                    name: name.to_owned(),
-                    reason: other.to_string(),
-                },
-            })?;
-        reserve_pages(name, layout.bytes)?;
+        let (identity, file, claim) = segment::make(layout.bytes)?;
+        let mapping = Mapping::of(file).map_err(|e| CreateError::Os {
+            name: claim.name().to_owned(),
+            reason: e.to_string(),
+        })?;
         let table = Table {
-            backing: Backing::Shared(shmem),
+            backing: Backing::Shared(mapping),
             layout,
             window_taken: AtomicBool::new(false),
         };
-        table.initialise(capacity);
-        Ok(table)
+        table.initialise(capacity, identity);
+        Ok((table, claim))
     }
 
     /// A table in this process's private memory, for tests and benchmarks: everything but `attach` works.
@@ -126,67 +109,56 @@ impl Table {
             layout,
             window_taken: AtomicBool::new(false),
         };
-        table.initialise(capacity);
+        table.initialise(capacity, Identity::random());
         table
     }
 
-    /// Attaches to a segment that the master has made.
-    pub fn attach(name: &str) -> Result<Table, AttachError> {
-        let mut shmem = ShmemConf::new()
-            .os_id(name)
-            .open()
-            .map_err(|error| AttachError::Os {
-                name: name.to_owned(),
-                reason: error.to_string(),
-            })?;
-        // Only the master's explicit `remove` unlinks the name.
-        shmem.set_owner(false);
-        let not_a_segment = || AttachError::NotASegment {
-            name: name.to_owned(),
-        };
-        if shmem.len() < size_of::<Header>() {
-            return Err(not_a_segment());
+    /// Attaches to the segment that the master has made: `file` as it passed it on, `identity` as it named it.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    pub fn attach(file: OwnedFd, identity: Identity) -> Result<Table, AttachError> {
+        let mapping = Mapping::of(File::from(file))?;
+        if mapping.bytes() < size_of::<Header>() {
+            return Err(AttachError::NotASegment);
         }
         // SAFETY: the mapping is page-aligned and large enough (just checked), and any bytes are a valid header.
-        let header = unsafe { &*shmem.as_ptr().cast::<Header>() };
+        let header = unsafe { &*mapping.start().cast::<Header>() };
         if header.magic.get() != MAGIC {
-            return Err(not_a_segment());
+            return Err(AttachError::NotASegment);
         }
         let theirs = header.layout_version.peek();
         if theirs != LAYOUT_VERSION || header.layout_hash.peek() != layout_hash() {
             return Err(AttachError::OtherLayout {
-                name: name.to_owned(),
                 theirs,
                 ours: LAYOUT_VERSION,
             });
         }
+        if header.identity() != identity {
+            return Err(AttachError::OtherSegment);
+        }
         let layout = Layout::of(&header.capacity());
-        if shmem.len() < layout.bytes {
-            return Err(not_a_segment());
+        if mapping.bytes() < layout.bytes {
+            return Err(AttachError::NotASegment);
         }
         Ok(Table {
-            backing: Backing::Shared(shmem),
+            backing: Backing::Shared(mapping),
             layout,
             window_taken: AtomicBool::new(false),
         })
     }
 
-    /// Removes the segment's name; its memory goes when the last process that has it mapped ends.
-    ///
-    /// `Ok(false)` when there was none.
-    pub fn remove(name: &str) -> std::io::Result<bool> {
-        match nix::sys::mman::shm_unlink(format!("/{name}").as_str()) {
-            Ok(()) => Ok(true),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(error) => Err(error.into()),
+    /// The segment's descriptor, for those who are to attach it. A private table has none.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        match &self.backing {
+            Backing::Shared(mapping) => Some(mapping.as_fd()),
+            Backing::Private(_) => None,
         }
     }
 
-    /// Pid of the master that made the segment.
-    pub fn master_pid(&self) -> Option<i32> {
-        i32::try_from(self.view().header.master_pid.peek())
-            .ok()
-            .filter(|&pid| pid > 0)
+    /// Tells this segment from every other.
+    pub fn identity(&self) -> Identity {
+        self.view().header.identity()
     }
 
     /// What the segment was made for.
@@ -261,7 +233,7 @@ impl Table {
 
     fn base(&self) -> *mut u8 {
         match &self.backing {
-            Backing::Shared(shmem) => shmem.as_ptr(),
+            Backing::Shared(mapping) => mapping.start(),
             Backing::Private(pages) => pages.as_ptr().cast_mut().cast(),
         }
     }
@@ -274,12 +246,13 @@ impl Table {
         unsafe { std::slice::from_raw_parts(self.base().add(section.offset).cast(), section.count) }
     }
 
-    fn initialise(&self, capacity: &Capacity) {
+    fn initialise(&self, capacity: &Capacity, identity: Identity) {
         let view = self.view();
         let header = view.header;
         header.layout_hash.put(layout_hash());
         header.layout_version.put(LAYOUT_VERSION);
-        header.master_pid.put(std::process::id());
+        header.identity[0].put(identity.0[0]);
+        header.identity[1].put(identity.0[1]);
         header.sessions.put(capacity.sessions);
         header.groups.put(capacity.groups);
         header.memberships.put(capacity.memberships);
@@ -297,30 +270,4 @@ impl Table {
         view.arena.pool().rebuild(0..view.arena.heads.len() as u32);
         header.magic.set(MAGIC);
     }
-}
-
-/// Makes the kernel find every page of the segment now (`posix_fallocate(3)`).
-fn reserve_pages(name: &str, bytes: usize) -> Result<(), CreateError> {
-    use nix::fcntl::{OFlag, posix_fallocate};
-    use nix::sys::stat::Mode;
-    let path = format!("/{name}");
-    let reserved = nix::sys::mman::shm_open(path.as_str(), OFlag::O_RDWR, Mode::empty())
-        .and_then(|file| posix_fallocate(&file, 0, bytes as i64));
-    reserved.map_err(|errno| match errno {
-        Errno::ENOSPC | Errno::ENOMEM => CreateError::NoSpace {
-            needed_bytes: bytes as u64,
-            available_bytes: nix::sys::statvfs::statvfs("/dev/shm")
-                .ok()
-                .map(|fs| fs.blocks_available() * fs.fragment_size()),
-        },
-        other => CreateError::Os {
-            name: name.to_owned(),
-            reason: other.to_string(),
-        },
-    })
-}
-
-/// A number that nobody can foresee: the standard library's per-process random hash keys, hashed.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

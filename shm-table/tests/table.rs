@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 
 mod common;
 
@@ -379,24 +380,43 @@ fn nothing_reaches_a_row_through_a_stale_handle() {
 }
 
 #[test]
-fn a_segment_is_attached_by_others_and_refused_when_it_is_something_else() {
-    let name = format!("steadfast-test-{}", std::process::id());
+fn a_segment_is_attached_by_descriptor_and_refused_when_it_is_something_else() {
     let capacity = small().capacity();
-    let table = Table::create(&name, &capacity).unwrap();
-    let error = Table::create(&name, &capacity).err().unwrap().to_string();
-    assert!(error.contains(&std::process::id().to_string()), "{error}");
+    let (table, claim) = Table::create(&capacity).unwrap();
+    let path = format!("/dev/shm/{}", claim.name());
+    let file = || table.file().unwrap().try_clone_to_owned().unwrap();
     let mut seats = Seats::new(&table);
     let (me, mut hands) = worker(&table, 0);
     let row = connect(&mut seats, &mut hands, me, Transport::Tcp);
-    let other = Table::attach(&name).unwrap();
+    // The name leads to something else by now, or nowhere.
+    std::fs::remove_file(&path).unwrap();
+    let other = Table::attach(file(), table.identity()).unwrap();
     assert_eq!(other.capacity(), capacity);
+    assert_eq!(other.identity(), table.identity());
     let (_, elsewhere) = worker(&other, 1);
     assert_eq!(elsewhere.state(row), Some(State::Connected));
     assert!(table.read_window(me).is_some());
     assert!(table.read_window(me).is_none(), "once");
-    std::fs::write(format!("/dev/shm/{name}"), vec![0; 4096]).unwrap();
-    assert!(Table::attach(&name).is_err());
-    assert!(Table::remove(&name).unwrap());
-    assert!(!Table::remove(&name).unwrap());
-    assert!(Table::attach(&name).is_err());
+
+    let (another, _claim) = Table::create(&capacity).unwrap();
+    assert_ne!(another.identity(), table.identity());
+    let refused = |file: OwnedFd| {
+        let attached = Table::attach(file, another.identity());
+        attached.map(drop).unwrap_err().to_string()
+    };
+    assert!(refused(file()).contains("another server's"));
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(refused(null.into()).contains("cannot be mapped"));
+    let zeroes = tempfile_of(&[0; 8192]);
+    assert!(refused(zeroes).contains("not a Steadfast segment"));
+}
+
+fn tempfile_of(bytes: &[u8]) -> OwnedFd {
+    let path = std::env::temp_dir().join(format!("steadfast-table-{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true);
+    let mut file = options.open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file.write_all(bytes).unwrap();
+    file.into()
 }

@@ -15,7 +15,7 @@ use nix::libc;
 /// Whether this process has let descriptors through: from then on the flag does not tell any more which ones came.
 static PASSED_ON: Mutex<bool> = Mutex::new(false);
 
-/// Descriptors that an execution keeps open. Dropping this means that there was none.
+/// Descriptors that an execution keeps open: this process's, or that of a child which is started meanwhile. Dropping this ends that.
 #[derive(Debug)]
 pub struct Passing<'a>(Vec<BorrowedFd<'a>>);
 

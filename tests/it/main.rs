@@ -36,6 +36,7 @@ mod full;
 mod garbage;
 mod groups;
 mod http;
+mod identity;
 mod keeping;
 mod keeping_ends;
 mod keeping_full;

@@ -16,6 +16,7 @@ pub mod browser;
 pub mod chaos;
 pub mod client;
 pub mod cluster;
+pub mod container;
 pub mod folder;
 pub mod frames;
 pub mod house;

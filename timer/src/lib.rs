@@ -7,13 +7,13 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use role::{Channel, ChannelError, Start, ToMaster, ToRole, logging};
-use shm_table::{Hands, HandsSettings, ProcessId, Table};
+use shm_table::{Hands, HandsSettings, Identity, ProcessId, Table};
 use tracing::{info, warn};
 
 /// Milliseconds between two looks at the deadlines, at least: those that pass meanwhile are noticed together.
@@ -26,7 +26,7 @@ pub const SLEEP_MS_MAX: u8 = 200;
 /// Why the timer cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The segment is not there or not of this version.
+    /// The segment is not the master's or not of this version.
     #[error(transparent)]
     Attach(#[from] shm_table::AttachError),
     /// The master is gone or cannot be understood.
@@ -49,27 +49,33 @@ impl Error {
 /// # Errors
 /// See [`Error`]; the process should end then.
 pub fn run(start: Start) -> Result<(), Error> {
-    let table = Table::attach(&start.segment)?;
-    let me = ProcessId {
-        slot: start.slot,
-        incarnation: start.incarnation,
+    let Start {
+        channel,
+        slot,
+        incarnation,
+        segment,
+        identity,
+        settings,
+        doorbells,
+    } = start;
+    let table = Table::attach(segment, Identity(identity))?;
+    let me = ProcessId { slot, incarnation };
+    let limits = HandsSettings {
+        outbox_bytes: settings.limits.outbox_bytes,
     };
-    let settings = HandsSettings {
-        outbox_bytes: start.settings.limits.outbox_bytes,
-    };
-    let channel = Rc::clone(&start.channel);
-    let mut hands = table.hands(me, settings, Box::new(move || channel.pause_point()));
-    start.channel.send(&ToMaster::Ready)?;
-    start.channel.await_begin()?;
+    let pause = Rc::clone(&channel);
+    let mut hands = table.hands(me, limits, Box::new(move || pause.pause_point()));
+    channel.send(&ToMaster::Ready)?;
+    channel.await_begin()?;
     hands.ready();
     info!("at work");
     loop {
-        if asked_to_end(&start.channel)? {
+        if asked_to_end(&channel)? {
             return Ok(());
         }
         hands.heartbeat();
-        let next_ms = scan(&mut hands, &start);
-        wait(&start.channel, next_ms)?;
+        let next_ms = scan(&mut hands, &doorbells);
+        wait(&channel, next_ms)?;
     }
 }
 
@@ -95,10 +101,10 @@ fn asked_to_end(channel: &Channel) -> Result<bool, Error> {
 }
 
 /// Looks at the deadlines; milliseconds until the next one passes.
-fn scan(hands: &mut Hands<'_>, start: &Start) -> Option<u64> {
+fn scan(hands: &mut Hands<'_>, doorbells: &[OwnedFd]) -> Option<u64> {
     let expiry = hands.expire_deadlines(hands.now_ms());
     let bells = hands.doorbells_to_ring();
-    for (slot, bell) in start.doorbells.iter().enumerate() {
+    for (slot, bell) in doorbells.iter().enumerate() {
         if bells & (1 << slot) != 0 {
             role::ring(bell);
         }

@@ -42,7 +42,7 @@ struct Timer {
 }
 
 impl Timer {
-    fn start(table: &Table, segment: &str) -> Self {
+    fn start(table: &Table) -> Self {
         let (master, socket) = MasterEnd::pair().unwrap();
         let doorbells: Vec<_> = (0..table.slots())
             .map(|_| role::doorbell().unwrap())
@@ -52,13 +52,15 @@ impl Timer {
             .map(|bell| bell.try_clone().unwrap())
             .collect();
         let id = table.start_process(TIMER, Role::Timer);
-        let segment = segment.to_owned();
+        let segment = table.file().unwrap().try_clone_to_owned().unwrap();
+        let identity = table.identity().0;
         let thread = thread::spawn(move || {
             timer::run(Start {
                 channel: Rc::new(Channel::new(socket)),
                 slot: id.slot,
                 incarnation: id.incarnation,
                 segment,
+                identity,
                 settings: config::Config::default(),
                 doorbells: copies,
             })
@@ -75,7 +77,6 @@ impl Timer {
 
 #[test]
 fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
-    let segment = format!("steadfast-timer-test-{}", std::process::id());
     let capacity = Capacity {
         sessions: 4,
         arena_bytes: 1 << 20,
@@ -84,14 +85,14 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
         workers: 1,
         hosts: 0,
     };
-    let table = Table::create(&segment, &capacity).unwrap();
+    let (table, _claim) = Table::create(&capacity).unwrap();
     let worker = table.start_process(FIRST_WORKER, Role::Worker);
     let mut hands = table.hands(
         worker,
         HandsSettings { outbox_bytes: 4096 },
         Box::new(|| {}),
     );
-    let mut timer = Timer::start(&table, &segment);
+    let mut timer = Timer::start(&table);
     tell(&mut timer.master, ToRole::Begin);
 
     let mut seats = Seats::new(&table);
@@ -143,7 +144,6 @@ fn a_passed_deadline_wakes_the_worker_in_time_with_an_order() {
 
 #[test]
 fn it_touches_nothing_before_it_may_begin_nor_after_it_left() {
-    let segment = format!("steadfast-timer-change-{}", std::process::id());
     let capacity = Capacity {
         sessions: 4,
         arena_bytes: 1 << 20,
@@ -152,13 +152,13 @@ fn it_touches_nothing_before_it_may_begin_nor_after_it_left() {
         workers: 1,
         hosts: 0,
     };
-    let table = Table::create(&segment, &capacity).unwrap();
+    let (table, _claim) = Table::create(&capacity).unwrap();
     let state = || {
         let stats = table.stats();
         let timer = stats.processes.iter().find(|p| p.slot == TIMER).unwrap();
         timer.state
     };
-    let mut timer = Timer::start(&table, &segment);
+    let mut timer = Timer::start(&table);
     assert_eq!(state(), ProcessState::Starting, "it is ready and waits");
     tell(&mut timer.master, ToRole::Begin);
     tell(&mut timer.master, ToRole::Pause);
@@ -172,12 +172,14 @@ fn it_touches_nothing_before_it_may_begin_nor_after_it_left() {
 
 #[test]
 fn without_a_segment_it_cannot_work() {
+    let null = std::fs::File::open("/dev/null").unwrap();
     let (_master, socket) = MasterEnd::pair().unwrap();
     let error = timer::run(Start {
         channel: Rc::new(Channel::new(socket)),
         slot: TIMER,
         incarnation: 1,
-        segment: "steadfast-there-is-none".into(),
+        segment: null.into(),
+        identity: [1, 2],
         settings: config::Config::default(),
         doorbells: Vec::new(),
     })

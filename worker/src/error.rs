@@ -5,7 +5,7 @@ use std::io;
 /// What ends a worker. [`Error::cannot_work`] chooses the exit status.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The segment is not there, or not of this layout.
+    /// The segment is not the master's, or not of this layout.
     #[error(transparent)]
     Attach(#[from] shm_table::AttachError),
     /// There is no usable read window for this process.

@@ -7,8 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use config::Config;
 use role::{Channel, ChannelError, Start, ToMaster};
-use shm_table::{HandsSettings, ProcessId, ReadWindow, Table};
+use shm_table::{HandsSettings, Identity, ProcessId, ReadWindow, Table};
 use tracing::info;
 
 use crate::error::Error;
@@ -37,20 +38,28 @@ const WINDOW_BYTES_MIN: usize = 2 * (HEADROOM + READ_BYTES_MAX);
 /// # Errors
 /// See [`Error`]; the process should end, and the master recovers what it held.
 pub fn run(start: Start) -> Result<(), Error> {
-    let table = Table::attach(&start.segment)?;
-    serve(&table, start)
-}
-
-fn serve(table: &Table, start: Start) -> Result<(), Error> {
     let Start {
         channel,
         slot,
         incarnation,
+        segment,
+        identity,
         settings,
         doorbells,
-        ..
     } = start;
+    let table = Table::attach(segment, Identity(identity))?;
     let me = ProcessId { slot, incarnation };
+    serve(&table, me, channel, settings, &doorbells)
+}
+
+fn serve(
+    table: &Table,
+    me: ProcessId,
+    channel: Rc<Channel>,
+    settings: Config,
+    doorbells: &[OwnedFd],
+) -> Result<(), Error> {
+    let slot = me.slot;
     let mut window = table
         .read_window(me)
         .filter(|window| window.len() >= WINDOW_BYTES_MIN)
@@ -94,10 +103,10 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
     loop {
         work.begin_turn();
         if master_speaks || paused.replace(false) {
-            work.hear(&channel, &doorbells, &mut window)?;
+            work.hear(&channel, doorbells, &mut window)?;
         }
         if work.leaving {
-            return work.leave(&channel, &doorbells);
+            return work.leave(&channel, doorbells);
         }
         work.look_at_window();
         work.turn(&mut window);
@@ -106,7 +115,7 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
             next_tick_ms = now_ms + u64::from(TICK_MS);
             work.enforce_deadlines();
         }
-        work.hand_on(&channel, &doorbells)?;
+        work.hand_on(&channel, doorbells)?;
         if work.is_drained() {
             work.hands.let_go();
             info!("drained");

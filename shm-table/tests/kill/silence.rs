@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shm_table::{
-    Capacity, FIRST_WORKER, Hands, Order, ProcessId, RowHandle, Seats, State, Table, Transport,
-    kill_point,
+    Capacity, Hands, Order, ProcessId, RowHandle, Seats, State, Table, Transport, kill_point,
 };
 
 use crate::common::{connect, login, obey, send, worker};

@@ -14,14 +14,6 @@ use shm_table::{
     Capacity, FIRST_WORKER, Newcomer, ProcessId, Role, RowHandle, Seats, Table, Transport,
 };
 
-struct Segment(String);
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        let _ = Table::remove(&self.0);
-    }
-}
-
 struct Worker {
     me: ProcessId,
     channel: MasterEnd,
@@ -30,20 +22,22 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(table: &Table, segment: &str, slot: u8, doorbells: &[OwnedFd]) -> Worker {
+    fn start(table: &Table, slot: u8, doorbells: &[OwnedFd]) -> Worker {
         let me = table.start_process(slot, Role::Worker);
         let (channel, theirs) = MasterEnd::pair().unwrap();
         let doorbells: Vec<OwnedFd> = doorbells
             .iter()
             .map(|bell| bell.try_clone().unwrap())
             .collect();
-        let segment = segment.to_owned();
+        let segment = table.file().unwrap().try_clone_to_owned().unwrap();
+        let identity = table.identity().0;
         let thread = std::thread::spawn(move || {
             crate::run(Start {
                 channel: Rc::new(Channel::new(theirs)),
                 slot: me.slot,
                 incarnation: me.incarnation,
                 segment,
+                identity,
                 settings: Config::default(),
                 doorbells,
             })
@@ -114,7 +108,6 @@ fn line(client: &mut BufReader<TcpStream>) -> String {
 
 #[test]
 fn two_workers_pass_messages_and_end_when_asked() {
-    let segment = Segment(format!("steadfast-worker-test-{}", std::process::id()));
     let capacity = Capacity {
         sessions: 8,
         arena_bytes: 1 << 20,
@@ -123,13 +116,13 @@ fn two_workers_pass_messages_and_end_when_asked() {
         workers: 2,
         hosts: 0,
     };
-    let table = Table::create(&segment.0, &capacity).unwrap();
+    let (table, _claim) = Table::create(&capacity).unwrap();
     let mut seats = Seats::new(&table);
     let doorbells: Vec<OwnedFd> = (0..table.slots())
         .map(|_| role::doorbell().unwrap())
         .collect();
-    let mut first = Worker::start(&table, &segment.0, FIRST_WORKER, &doorbells);
-    let mut second = Worker::start(&table, &segment.0, FIRST_WORKER + 1, &doorbells);
+    let mut first = Worker::start(&table, FIRST_WORKER, &doorbells);
+    let mut second = Worker::start(&table, FIRST_WORKER + 1, &doorbells);
 
     let mut ada = first.connect(&table, &mut seats);
     let mut bob = second.connect(&table, &mut seats);
