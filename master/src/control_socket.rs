@@ -1,6 +1,10 @@
 //! The server's end of the control socket: for the user who runs the server and nobody else, few clients, short requests, and never a wait.
+//!
+//! Whoever does not ask, or does not take the answer, is closed after a while; and while the system has no descriptor for another client, there
+//! is still one that is kept for whoever wants to know why.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -15,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Reply, Request};
 use crate::master::Master;
 use crate::poller::{Poller, Token};
+use crate::shortage::{REST, is_shortage};
 use crate::status::Status;
 
-/// Clients at one time; another one is closed at once.
+/// Clients at one time; another one is told so and closed at once.
 const CLIENTS_MAX: usize = 16;
 /// Bytes of one request.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -30,6 +35,10 @@ pub struct ControlSocket {
     path: PathBuf,
     clients: BTreeMap<u32, Client>,
     next: u32,
+    /// Given up where there is no descriptor left, for one client more.
+    spare: Option<File>,
+    /// When accepting is tried again after the system had no room; until then nothing is waited for at the socket.
+    again_at: Option<Instant>,
 }
 
 struct Client {
@@ -81,21 +90,22 @@ impl ControlSocket {
         umask(before);
         let listener = listener.map_err(sentence)?;
         listener.set_nonblocking(true).map_err(sentence)?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            clients: BTreeMap::new(),
-            next: 0,
-        })
+        Ok(Self::of(listener, path.to_owned()))
     }
 
     /// One that another master has made.
     pub fn inherited(listener: OwnedFd, path: PathBuf) -> Self {
+        Self::of(listener.into(), path)
+    }
+
+    fn of(listener: UnixListener, path: PathBuf) -> Self {
         Self {
-            listener: listener.into(),
+            listener,
             path,
             clients: BTreeMap::new(),
             next: 0,
+            spare: spare(),
+            again_at: None,
         }
     }
 
@@ -161,12 +171,32 @@ impl ControlSocket {
     }
 
     /// Takes in one who connects.
-    pub fn accept(&mut self, poller: &Poller) {
-        let Ok((stream, _)) = self.listener.accept() else {
-            return;
+    ///
+    /// # Errors
+    /// The system had no room; it is tried again after a rest, see [`Self::next_end`].
+    fn accept(&mut self, poller: &Poller) -> io::Result<()> {
+        let mut accepted = self.listener.accept();
+        if accepted.as_ref().is_err_and(is_shortage) && self.spare.take().is_some() {
+            accepted = self.listener.accept();
+        }
+        let mut stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if is_shortage(&error) => {
+                self.rest(poller);
+                return Err(error);
+            }
+            // The one who waited has gone.
+            Err(_) => return Ok(()),
         };
-        if self.clients.len() >= CLIENTS_MAX || stream.set_nonblocking(true).is_err() {
-            return;
+        // A client that cannot be waited for is none.
+        if stream.set_nonblocking(true).is_err() {
+            return Ok(());
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            let why = format!("{CLIENTS_MAX} others are being answered; try again in a moment");
+            // A new connection has room for these few bytes.
+            let _ = stream.write(&line(&Reply::of(Err(why))));
+            return Ok(());
         }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
@@ -186,10 +216,27 @@ impl ControlSocket {
                 },
             );
         }
+        Ok(())
     }
 
-    /// Closes those who take too long.
+    /// Leaves those who wait in the kernel's queue, which epoll would report for ever.
+    fn rest(&mut self, poller: &Poller) {
+        self.again_at = Some(Instant::now() + REST);
+        self.listen(poller, EpollFlags::empty());
+    }
+
+    fn listen(&self, poller: &Poller, flags: EpollFlags) {
+        if let Err(error) = poller.modify(&self.listener, Token::Control, flags) {
+            tracing::error!(%error, "the control socket cannot be opened or closed");
+        }
+    }
+
+    /// Closes those who take too long, and opens the socket again after a rest.
     pub fn time(&mut self, poller: &Poller, now: Instant) {
+        if self.again_at.take_if(|at| *at <= now).is_some() {
+            self.spare = self.spare.take().or_else(spare);
+            self.listen(poller, EpollFlags::EPOLLIN);
+        }
         let late: Vec<u32> = self
             .clients
             .iter()
@@ -203,12 +250,15 @@ impl ControlSocket {
 
     /// When [`Self::time`] has something to do.
     pub fn next_end(&self) -> Option<Instant> {
-        self.clients.values().filter_map(|client| client.end).min()
+        let ends = self.clients.values().filter_map(|client| client.end);
+        ends.chain(self.again_at).min()
     }
 
     fn close(&mut self, poller: &Poller, number: u32) {
         if let Some(client) = self.clients.remove(&number) {
             poller.remove(&client.stream);
+            drop(client);
+            self.spare = self.spare.take().or_else(spare);
         }
     }
 }
@@ -249,10 +299,7 @@ impl Client {
     }
 
     fn reply(&mut self, reply: &Reply) {
-        // A structure of plain fields always has a JSON form.
-        self.output
-            .extend_from_slice(&serde_json::to_vec(reply).unwrap_or_default());
-        self.output.push(b'\n');
+        self.output.extend_from_slice(&line(reply));
     }
 
     /// Writes what the client takes; true when that was all.
@@ -270,6 +317,13 @@ impl Client {
 }
 
 impl Master<'_> {
+    /// Somebody connects to the control socket.
+    pub fn welcome_to_control(&mut self) {
+        if let Err(error) = self.control.accept(&self.poller) {
+            self.shortage.note("answer at the control socket", &error);
+        }
+    }
+
     /// A client of the control socket has said something, has taken something, or has gone.
     pub fn serve_control_client(&mut self, number: u32) {
         let Some(client) = self.control.clients.get_mut(&number) else {
@@ -378,6 +432,17 @@ impl Master<'_> {
             Err(_) => self.control.close(&self.poller, number),
         }
     }
+}
+
+fn line(reply: &Reply) -> Vec<u8> {
+    // A structure of plain fields always has a JSON form.
+    let mut line = serde_json::to_vec(reply).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 fn ms(time: Duration) -> u64 {

@@ -49,6 +49,9 @@ pub struct State {
     /// The pid file's folder was made for it.
     pub made_folder: bool,
     pub control: File,
+    /// The log file, where the log is one.
+    #[serde(default)]
+    pub log: Option<RawFd>,
     pub clients: Vec<Client>,
     pub doorbells: Vec<RawFd>,
     pub posts: Vec<Post>,
@@ -206,6 +209,7 @@ impl State {
             self.control.fd,
         ]
         .into_iter()
+        .chain(self.log)
         .chain(self.listeners.iter().map(|l| l.fd))
         .chain(self.clients.iter().map(|c| c.fd))
         .chain(self.doorbells.iter().copied())
@@ -308,6 +312,7 @@ mod tests {
             pid_file: file(8, "/run/steadfast.pid"),
             made_folder: true,
             control: file(9, "/run/steadfast.sock"),
+            log: Some(21),
             clients: vec![Client {
                 fd: 10,
                 conversation: Conversation::default(),
@@ -324,7 +329,7 @@ mod tests {
             ],
             vault: vec![
                 (0, 1, 20, network("10.0.0.1:1"), 4),
-                (3, 7, 21, network("[fe80::1]:1"), 5),
+                (3, 7, 22, network("[fe80::1]:1"), 5),
             ],
             refusals: 12,
             uptime_ms: 1 << 40,
@@ -391,7 +396,7 @@ mod tests {
         let me = std::process::id().cast_signed();
         assert_eq!(state().check(&table, me), Ok(()));
         assert!(state().check(&table, 1).is_err());
-        let changes: [fn(&mut State); 7] = [
+        let changes: [fn(&mut State); 8] = [
             |s| s.doorbells.truncate(5),
             |s| s.posts[0].slot = 6,
             |s| s.posts[0].slot = 4,
@@ -399,6 +404,7 @@ mod tests {
             |s| s.vault[1].0 = 0,
             |s| s.vault[1].4 = 3,
             |s| s.descriptors.retain(|&number| number != 19),
+            |s| s.log = Some(30),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = state();

@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use role::{Channel, Start, ToMaster};
-use shm_table::{HandsSettings, ProcessId, ReadWindow, Table};
+use role::{Channel, Start, ToMaster, logging};
+use shm_table::{Counter, HandsSettings, ProcessId, ReadWindow, Table};
 use tracing::info;
 
 use crate::error::Error;
@@ -105,6 +105,7 @@ fn serve(table: &Table, start: Start) -> Result<(), Error> {
         if now_ms >= next_tick_ms {
             next_tick_ms = now_ms + u64::from(TICK_MS);
             work.enforce_deadlines();
+            logging::account(|lost| work.hands.count(Counter::LinesLost, lost));
         }
         ring(&mut work, &doorbells);
         work.report(&channel)?;
