@@ -16,6 +16,7 @@ impl Master<'_> {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn renew_settings(&mut self) -> Result<String, String> {
+        self.source.readable_at_once()?;
         let new = self
             .source
             .load()

@@ -193,6 +193,25 @@ fn a_log_file_that_cannot_be_opened_any_more_keeps_no_successor_away() {
     });
 }
 
+#[test]
+fn a_configuration_that_nobody_writes_is_not_waited_for() {
+    let server = Server::standard();
+    let config = server.house().config();
+    let kept = config.with_extension("kept");
+    fs::rename(&config, &kept).unwrap();
+    mkfifo(&config, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    // The commands read it too, and may wait: only they do.
+    server.signal(Signal::SIGUSR1);
+    eventually("the reload is refused", || {
+        let log = server.house().log();
+        log.contains("reload refused").then_some(())
+    });
+    Client::login(&server, Transport::WebSocket, "ann").expect_nothing();
+    fs::rename(&kept, &config).unwrap();
+    let output = server.house().run(&["reload"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
 fn assert_it_works_without(server: &Server, ann: &mut Client) {
     server.signal(Signal::SIGHUP);
     posts::kill_each(server, "worker");
