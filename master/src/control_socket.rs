@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollFlags;
 use nix::sys::stat::{Mode, umask};
-use serde::{Deserialize, Serialize};
 
 use crate::control::{Reply, Request};
+use crate::control_conversation::{Client, Conversation, line};
 use crate::master::Master;
 use crate::poller::{Poller, Token};
 use crate::shortage::{REST, is_shortage};
@@ -24,8 +24,6 @@ use crate::status::Status;
 
 /// Clients at one time; another one is told so and closed at once.
 const CLIENTS_MAX: usize = 16;
-/// Bytes of one request.
-const REQUEST_BYTES_MAX: usize = 1024;
 /// How long a client may take to ask and to read its answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,25 +37,6 @@ pub struct ControlSocket {
     spare: Option<File>,
     /// When accepting is tried again after the system had no room; until then nothing is waited for at the socket.
     again_at: Option<Instant>,
-}
-
-struct Client {
-    stream: UnixStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// It has asked, and nothing more is expected from it.
-    asked: bool,
-    /// When it has taken too long; `None`: it waits for us, for an answer or for the end of the server.
-    end: Option<Instant>,
-}
-
-/// What passed between a client and this master, for the one who goes on with it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Conversation {
-    input: Vec<u8>,
-    output: Vec<u8>,
-    asked: bool,
-    waits: bool,
 }
 
 impl ControlSocket {
@@ -277,45 +256,6 @@ impl Drop for ControlSocket {
     }
 }
 
-impl Client {
-    /// Reads what has come. The request when it is whole; an error when there will be none.
-    fn request(&mut self) -> io::Result<Option<Request>> {
-        let mut bytes = [0; REQUEST_BYTES_MAX];
-        loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.input.extend_from_slice(&bytes[..count]),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            }
-            if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
-                return Ok(Some(serde_json::from_slice(&self.input[..end])?));
-            }
-            if self.input.len() > REQUEST_BYTES_MAX {
-                return Err(ErrorKind::InvalidData.into());
-            }
-        }
-    }
-
-    fn reply(&mut self, reply: &Reply) {
-        self.output.extend_from_slice(&line(reply));
-    }
-
-    /// Writes what the client takes; true when that was all.
-    fn write(&mut self) -> io::Result<bool> {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(count) => drop(self.output.drain(..count)),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(true)
-    }
-}
-
 impl Master<'_> {
     /// Somebody connects to the control socket.
     pub fn welcome_to_control(&mut self) {
@@ -432,13 +372,6 @@ impl Master<'_> {
             Err(_) => self.control.close(&self.poller, number),
         }
     }
-}
-
-fn line(reply: &Reply) -> Vec<u8> {
-    // A structure of plain fields always has a JSON form.
-    let mut line = serde_json::to_vec(reply).unwrap_or_default();
-    line.push(b'\n');
-    line
 }
 
 fn spare() -> Option<File> {

@@ -8,6 +8,7 @@ mod channels;
 mod cli;
 mod control;
 mod control_client;
+mod control_conversation;
 mod control_socket;
 mod daemon;
 mod greeting;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use shm_table::{Slot, Table, Transport};
 
 use crate::cli::RoleName;
-use crate::control_socket::Conversation;
+use crate::control_conversation::Conversation;
 use crate::source::Source;
 use crate::vault::Network;
 

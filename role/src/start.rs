@@ -126,6 +126,8 @@ fn ignore_group_signals() -> nix::Result<()> {
         Signal::SIGTERM,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        // A line to a terminal with `stty tostop` would stop whoever is in its background.
+        Signal::SIGTTOU,
     ] {
         signals.add(signal);
     }

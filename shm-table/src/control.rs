@@ -220,6 +220,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn counters_stand_in_their_order() {
+        for (place, (counter, name)) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!((counter as usize, counter.name()), (place, name));
+        }
+    }
+
+    #[test]
     fn a_turn_is_counted_where_it_belongs() {
         assert_eq!(turn_bucket(0), 0);
         for us in 0..200_000 {
