@@ -80,16 +80,16 @@ pub fn oom_score(pid: i32) -> (i32, i32) {
 
 /// Lets a process have descriptors below this number only; those above that it has it keeps. What the limit was.
 pub fn limit_descriptors(pid: i32, limit: u64) -> u64 {
-    let run = |arguments: &[String]| {
-        let output = Command::new("prlimit").args(arguments).output().unwrap();
+    let of = format!("--pid={pid}");
+    let run = |what: &[&str]| {
+        let output = Command::new("prlimit").arg(&of).args(what).output();
+        let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let of = format!("--pid={pid}");
-    let what = ["--nofile", "--raw", "--noheadings", "--output=SOFT"].map(str::to_owned);
-    let before = run(&[&[of.clone()], &what[..]].concat());
+    let before = run(&["--nofile", "--raw", "--noheadings", "--output=SOFT"]);
     // Only the soft one: anybody may raise it again.
-    run(&[of, format!("--nofile={limit}:")]);
+    run(&[&format!("--nofile={limit}:")]);
     before.trim().parse().unwrap()
 }
 
