@@ -52,6 +52,12 @@ pub fn alive(pid: i32) -> bool {
     !matches!(stat.rsplit_once(')'), Some((_, rest)) if rest.trim_start().starts_with(['Z', 'X']))
 }
 
+/// Whether the process waits for something at this moment, and has nothing that it could do if only there were a processor for it.
+pub fn sleeps(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    matches!(stat.rsplit_once(')'), Some((_, rest)) if rest.trim_start().starts_with('S'))
+}
+
 /// The processor time that a living process has used so far.
 pub fn cpu_time(pid: i32) -> Duration {
     // proc(5): utime and stime are the fields 14 and 15, in ticks; the second field may contain anything.
