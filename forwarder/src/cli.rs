@@ -2,7 +2,6 @@
 
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
-use tracing_subscriber::filter::LevelFilter;
 
 /// Where the secret is looked for without `--secret-file`.
 const SECRET: &str = "STEADFAST_CLUSTER_SECRET";
@@ -67,13 +66,13 @@ pub enum LogLevel {
     Debug,
 }
 
-impl From<LogLevel> for LevelFilter {
+impl From<LogLevel> for config::LogLevel {
     fn from(level: LogLevel) -> Self {
         match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
         }
     }
 }

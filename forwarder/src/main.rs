@@ -7,18 +7,21 @@ mod cleaning;
 mod cli;
 
 use clap::Parser;
-use std::{io::Write, process::ExitCode};
+use role::logging;
+use std::{os::fd::AsFd, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(false)
-        .with_max_level(LevelFilter::from(cli.log_level))
-        .init();
+    let log = config::Server {
+        log_level: cli.log_level.into(),
+        log_file: PathBuf::new(),
+        ..config::Server::default()
+    };
+    // Standard error, which is not waited for; without a file there is nothing to fail.
+    if let Err(error) = logging::init(&log, "forwarder", None) {
+        return failed(&error.to_string());
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -51,9 +54,9 @@ async fn run(cli: cli::Cli) -> Result<(), String> {
     })
     .await?;
     let cleaning = cleaning::keep(&cli, relay.watch(), relay.name().to_owned())?;
-    let mut out = std::io::stdout();
-    // Whoever started it with port 0 reads the address here; that nobody reads is no reason to end.
-    let _ = writeln!(out, "listening on {}", relay.address()).and_then(|()| out.flush());
+    // Whoever started it with port 0 reads the address here; that nobody reads is no reason to end, nor to wait.
+    let address = format!("listening on {}", relay.address());
+    logging::print(std::io::stdout().as_fd(), &address);
     tracing::info!(
         "hosts of {} can connect to {}",
         cli.namespace,

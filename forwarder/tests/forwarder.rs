@@ -77,6 +77,60 @@ fn command(listen: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A pipe that has no room left, as standard output or error.
+fn full_pipe() -> (std::io::PipeReader, Stdio) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    std::io::Write::write_all(&mut writer, &[b'.'; 4096]).unwrap();
+    (reader, writer.into())
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_it_up_in_nothing() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let ((_output, stdout), (_errors, stderr)) = (full_pipe(), full_pipe());
+    let child = command(&format!("tcp://{address}"), &[])
+        .env("STEADFAST_CLUSTER_SECRET", SECRET)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let mut forwarder = Forwarder {
+        child,
+        address: address.to_string(),
+    };
+    let end = Instant::now() + LONG;
+    let mut eventually = |what: &str, mut look: Box<dyn FnMut(&mut Forwarder) -> bool>| {
+        while !look(&mut forwarder) {
+            assert!(Instant::now() < end, "waited in vain: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // A stranger is refused, which it would say.
+    eventually(
+        "it closes a stranger's connection",
+        Box::new(move |_| {
+            std::net::TcpStream::connect(address).is_ok_and(|mut stranger| {
+                let _ = std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.1\r\n\r\n");
+                stranger.set_read_timeout(Some(LONG)).unwrap();
+                stranger.read_to_end(&mut Vec::new()).is_ok()
+            })
+        }),
+    );
+    eventually(
+        "it ends when it is told to",
+        Box::new(|forwarder| {
+            let ended = forwarder.child.try_wait().unwrap();
+            if ended.is_none() {
+                forwarder.signal("TERM");
+            }
+            ended.is_some()
+        }),
+    );
+}
+
 fn host(node: &str, others: &[&str], forwarders: &[&Forwarder]) -> Bus {
     let cluster = config::Cluster {
         bus: config::Bus::Forwarder,

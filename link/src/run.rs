@@ -202,6 +202,7 @@ impl Link<'_> {
                 tick = Instant::now() + TICK;
                 self.walk_rows();
                 self.watch_peers();
+                logging::account(|lost| self.hands.count(Counter::LinesLost, lost));
                 let settled = self.directory.state().borrow().is_up() && bus_state.borrow().is_up();
                 if settled || began.elapsed() > REPORT_GRACE {
                     self.report();
@@ -311,7 +312,7 @@ impl Link<'_> {
                 }
                 ToRole::Drain => wish = Wish::Drain,
                 ToRole::Leave => return Ok(Wish::Leave),
-                ToRole::ReopenLog => logging::reopen(),
+                ToRole::ReopenLog => received.descriptors.iter().for_each(logging::take_over),
                 // Served inside `receive`, or long past.
                 ToRole::Pause | ToRole::Resume | ToRole::Hello(_) | ToRole::Begin => {}
                 ToRole::Seats(_) => {

@@ -1,26 +1,29 @@
 //! The server's end of the control socket: for the user who runs the server and nobody else, few clients, short requests, and never a wait.
+//!
+//! Whoever does not ask, or does not take the answer, is closed after a while; and while the system has no descriptor for another client, there
+//! is still one that is kept for whoever wants to know why.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollFlags;
 use nix::sys::stat::{Mode, umask};
-use serde::{Deserialize, Serialize};
 
 use crate::control::{Reply, Request, listener};
+use crate::control_conversation::{Client, Conversation, line};
 use crate::master::Master;
 use crate::poller::{Poller, Token};
+use crate::shortage::{REST, is_shortage};
 use crate::status::Status;
 
-/// Clients at one time; another one is closed at once.
+/// Clients at one time; another one is told so and closed at once.
 const CLIENTS_MAX: usize = 16;
-/// Bytes of one request.
-const REQUEST_BYTES_MAX: usize = 1024;
 /// How long a client may take to ask and to read its answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,25 +33,10 @@ pub struct ControlSocket {
     path: PathBuf,
     clients: BTreeMap<u32, Client>,
     next: u32,
-}
-
-struct Client {
-    stream: UnixStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// It has asked, and nothing more is expected from it.
-    asked: bool,
-    /// When it has taken too long; `None`: it waits for us, for an answer or for the end of the server.
-    end: Option<Instant>,
-}
-
-/// What passed between a client and this master, for the one who goes on with it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Conversation {
-    input: Vec<u8>,
-    output: Vec<u8>,
-    asked: bool,
-    waits: bool,
+    /// Given up where there is no descriptor left, for one client more.
+    spare: Option<File>,
+    /// When accepting is tried again after the system had no room; until then nothing is waited for at the socket.
+    again_at: Option<Instant>,
 }
 
 impl ControlSocket {
@@ -81,21 +69,22 @@ impl ControlSocket {
         umask(before);
         let listener = listener.map_err(sentence)?;
         listener.set_nonblocking(true).map_err(sentence)?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            clients: BTreeMap::new(),
-            next: 0,
-        })
+        Ok(Self::of(listener, path.to_owned()))
     }
 
     /// One that another master has made.
     pub fn inherited(listener: OwnedFd, path: PathBuf) -> Self {
+        Self::of(listener.into(), path)
+    }
+
+    fn of(listener: UnixListener, path: PathBuf) -> Self {
         Self {
-            listener: listener.into(),
+            listener,
             path,
             clients: BTreeMap::new(),
             next: 0,
+            spare: spare(),
+            again_at: None,
         }
     }
 
@@ -161,12 +150,32 @@ impl ControlSocket {
     }
 
     /// Takes in one who connects.
-    pub fn accept(&mut self, poller: &Poller) {
-        let Ok((stream, _)) = self.listener.accept() else {
-            return;
+    ///
+    /// # Errors
+    /// The system had no room; it is tried again after a rest, see [`Self::next_end`].
+    fn accept(&mut self, poller: &Poller) -> io::Result<()> {
+        let mut accepted = self.listener.accept();
+        if accepted.as_ref().is_err_and(is_shortage) && self.spare.take().is_some() {
+            accepted = self.listener.accept();
+        }
+        let mut stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if is_shortage(&error) => {
+                self.rest(poller);
+                return Err(error);
+            }
+            // The one who waited has gone.
+            Err(_) => return Ok(()),
         };
-        if self.clients.len() >= CLIENTS_MAX || stream.set_nonblocking(true).is_err() {
-            return;
+        // A client that cannot be waited for is none.
+        if stream.set_nonblocking(true).is_err() {
+            return Ok(());
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            let why = format!("{CLIENTS_MAX} others are being answered; try again in a moment");
+            // A new connection has room for these few bytes.
+            let _ = stream.write(&line(&Reply::of(Err(why))));
+            return Ok(());
         }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
@@ -186,10 +195,27 @@ impl ControlSocket {
                 },
             );
         }
+        Ok(())
     }
 
-    /// Closes those who take too long.
+    /// Leaves those who wait in the kernel's queue, which epoll would report for ever.
+    fn rest(&mut self, poller: &Poller) {
+        self.again_at = Some(Instant::now() + REST);
+        self.listen(poller, EpollFlags::empty());
+    }
+
+    fn listen(&self, poller: &Poller, flags: EpollFlags) {
+        if let Err(error) = poller.modify(&self.listener, Token::Control, flags) {
+            tracing::error!(%error, "the control socket cannot be opened or closed");
+        }
+    }
+
+    /// Closes those who take too long, and opens the socket again after a rest.
     pub fn time(&mut self, poller: &Poller, now: Instant) {
+        if self.again_at.take_if(|at| *at <= now).is_some() {
+            self.spare = self.spare.take().or_else(spare);
+            self.listen(poller, EpollFlags::EPOLLIN);
+        }
         let late: Vec<u32> = self
             .clients
             .iter()
@@ -203,12 +229,15 @@ impl ControlSocket {
 
     /// When [`Self::time`] has something to do.
     pub fn next_end(&self) -> Option<Instant> {
-        self.clients.values().filter_map(|client| client.end).min()
+        let ends = self.clients.values().filter_map(|client| client.end);
+        ends.chain(self.again_at).min()
     }
 
     fn close(&mut self, poller: &Poller, number: u32) {
         if let Some(client) = self.clients.remove(&number) {
             poller.remove(&client.stream);
+            drop(client);
+            self.spare = self.spare.take().or_else(spare);
         }
     }
 }
@@ -231,49 +260,14 @@ impl Drop for ControlSocket {
     }
 }
 
-impl Client {
-    /// Reads what has come. The request when it is whole; an error when there will be none.
-    fn request(&mut self) -> io::Result<Option<Request>> {
-        let mut bytes = [0; REQUEST_BYTES_MAX];
-        loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.input.extend_from_slice(&bytes[..count]),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            }
-            if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
-                return Ok(Some(serde_json::from_slice(&self.input[..end])?));
-            }
-            if self.input.len() > REQUEST_BYTES_MAX {
-                return Err(ErrorKind::InvalidData.into());
-            }
-        }
-    }
-
-    fn reply(&mut self, reply: &Reply) {
-        // A structure of plain fields always has a JSON form.
-        self.output
-            .extend_from_slice(&serde_json::to_vec(reply).unwrap_or_default());
-        self.output.push(b'\n');
-    }
-
-    /// Writes what the client takes; true when that was all.
-    fn write(&mut self) -> io::Result<bool> {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(count) => drop(self.output.drain(..count)),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(true)
-    }
-}
-
 impl Master<'_> {
+    /// Somebody connects to the control socket.
+    pub fn welcome_to_control(&mut self) {
+        if let Err(error) = self.control.accept(&self.poller) {
+            self.shortage.note("answer at the control socket", &error);
+        }
+    }
+
     /// A client of the control socket has said something, has taken something, or has gone.
     pub fn serve_control_client(&mut self, number: u32) {
         let Some(client) = self.control.clients.get_mut(&number) else {
@@ -382,6 +376,10 @@ impl Master<'_> {
             Err(_) => self.control.close(&self.poller, number),
         }
     }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 fn ms(time: Duration) -> u64 {

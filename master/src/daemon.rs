@@ -2,8 +2,8 @@
 //!
 //! No process is ever forked without executing: what runs in the background has begun at `main`, like everything else.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -94,7 +94,8 @@ pub fn tell(outcome: Result<&str, &str>) {
     })
     .unwrap_or_default();
     // Who started us may have been killed meanwhile; the server runs all the same.
-    let _ = writeln!(io::stdout(), "{line}");
+    // It waits for this line, so that there is room for it; where it has been stopped, the server does not wait for it.
+    let _ = logging::print(io::stdout().as_fd(), &line);
     let released = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/null")

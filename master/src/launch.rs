@@ -22,6 +22,7 @@ use crate::poller::{Poller, Token};
 use crate::post::Post;
 use crate::refusals::Refusals;
 use crate::segment::Segment;
+use crate::shortage::Shortage;
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::stop::Phase;
@@ -44,7 +45,7 @@ pub fn serve(
     // Whoever holds the lock may replace what lies around: it is a killed server's.
     let pid_file = PidFile::lock(&config.server.pid_file).map_err(|e| e.to_string())?;
     config.server.pid_file = pid_file.path().to_owned();
-    logging::init(&config.server, "master").map_err(|e| e.to_string())?;
+    logging::init(&config.server, "master", None).map_err(|e| e.to_string())?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = ?source.file(), "starting");
     limits::raise_descriptors(&config)?;
     let listeners = Listeners::bind(&config.server)?;
@@ -135,6 +136,8 @@ pub fn assemble<'t>(
         reload_again: false,
         phase: Phase::Starting,
         refusals: Refusals::default(),
+        shortage: Shortage::default(),
+        logs_again_at: None,
         packet: packet::Buffer::default(),
         started: now,
         config,

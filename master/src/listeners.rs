@@ -38,10 +38,14 @@ pub struct Listeners {
 pub enum Accepted {
     /// A connection: non-blocking, closed on exec, without delay.
     Connection(TcpStream, SocketAddr),
-    /// This one is gone already or had to be closed; there may be others.
+    /// This one is gone already; there may be others.
     Lost,
-    /// Nobody is waiting, or there is no room; `epoll` or [`Listeners::again_at`] says when to try again.
+    /// The system had no descriptor for this one, who was closed; there may be others.
+    Shed(io::Error),
+    /// Nobody is waiting; `epoll` says when somebody is.
     Nobody,
+    /// The system has no room; [`Listeners::again_at`] says when to try again.
+    NoRoom(io::Error),
 }
 
 impl Listeners {
@@ -146,7 +150,9 @@ impl Listeners {
 
     /// Forgets an [`Self::again_at`] that has passed.
     pub fn time(&mut self, now: Instant) {
-        self.again_at = self.again_at.filter(|&at| at > now);
+        if self.again_at.take_if(|at| *at <= now).is_some() && self.spare.is_none() {
+            self.spare = spare();
+        }
     }
 
     /// The addresses as bound, with the transport that is spoken there.
@@ -170,8 +176,8 @@ impl Listeners {
         };
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EAGAIN) => Accepted::Nobody,
-            Some(Errno::EMFILE | Errno::ENFILE) => self.shed(number, &error),
-            Some(Errno::ENOBUFS | Errno::ENOMEM) => self.rest(&error),
+            Some(Errno::EMFILE | Errno::ENFILE) => self.shed(number, error),
+            Some(Errno::ENOBUFS | Errno::ENOMEM) => self.rest(error),
             // Network errors of the new connection itself, and interruptions: accept(2) passes them on.
             _ => Accepted::Lost,
         }
@@ -179,7 +185,7 @@ impl Listeners {
 
     /// Without a descriptor nobody can be accepted, and nobody can be told. One at a time is accepted with the spare one and closed, so
     /// that they do not wait in vain and epoll does not report them for ever.
-    fn shed(&mut self, number: u32, error: &io::Error) -> Accepted {
+    fn shed(&mut self, number: u32, error: io::Error) -> Accepted {
         if self.spare.take().is_none() {
             return self.rest(error);
         }
@@ -192,19 +198,15 @@ impl Listeners {
             _ if self.spare.is_none() => self.rest(error),
             // The system looks for a descriptor before it looks whether anybody is there.
             Some(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
-            Some(Err(e)) => self.rest(&e),
-            Some(Ok(())) => {
-                tracing::debug!(%error, "a newcomer was closed");
-                Accepted::Lost
-            }
+            Some(Err(e)) => self.rest(e),
+            Some(Ok(())) => Accepted::Shed(error),
             None => Accepted::Nobody,
         }
     }
 
-    fn rest(&mut self, error: &io::Error) -> Accepted {
-        tracing::warn!(%error, "no newcomers are accepted for a moment");
+    fn rest(&mut self, error: io::Error) -> Accepted {
         self.again_at = Some(Instant::now() + RECOVERY_TIME);
-        Accepted::Nobody
+        Accepted::NoRoom(error)
     }
 
     fn tokens(&self) -> impl Iterator<Item = (Token, &Listener)> {

@@ -8,6 +8,7 @@ mod channels;
 mod cli;
 mod control;
 mod control_client;
+mod control_conversation;
 mod control_socket;
 mod daemon;
 mod greeting;
@@ -27,6 +28,7 @@ mod reload;
 mod seating;
 mod segment;
 mod settings;
+mod shortage;
 mod signals;
 mod source;
 mod standstill;
@@ -45,11 +47,12 @@ mod user;
 mod vault;
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use ::role::ToMaster;
+use ::role::{ToMaster, logging};
 use clap::Parser;
 
 use crate::cli::{Cli, Command, RoleName};
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
         None => executable()
             .and_then(|path| {
                 launch::serve(path, Source::new(config, false), |master| {
-                    say(&greeting::text(master))
+                    greet(&greeting::text(master))
                 })
             })
             .map(|()| String::new()),
@@ -94,8 +97,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(reason) => {
-            // Where there is no standard error there is nobody to tell.
-            let _ = writeln!(io::stderr(), "master: {reason}");
+            complain(&reason);
             ExitCode::FAILURE
         }
     }
@@ -106,7 +108,8 @@ fn run_role(name: RoleName) -> ExitCode {
     let start = match role::start(name.as_str()) {
         Ok(start) => start,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "{}: {error}", name.as_str());
+            // Which is the log already, and does not wait for a reader.
+            logging::print(io::stderr().as_fd(), &format!("{}: {error}", name.as_str()));
             return ExitCode::from(error.exit_status());
         }
     };
@@ -159,7 +162,7 @@ fn run_on(memory: i32) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             // In the background this is the log.
-            let _ = writeln!(io::stderr(), "master: {reason}");
+            complain(&reason);
             ExitCode::FAILURE
         }
     }
@@ -185,6 +188,23 @@ fn pid_file(config: Option<&Path>) -> Result<PathBuf, String> {
 /// The path of this executable: at a later start of a role, whatever lies there then is executed.
 fn executable() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|e| format!("the path of this executable is not known: {e}"))
+}
+
+/// Says where to go, if whoever would read that takes it: a server does not wait for a reader.
+fn greet(text: &str) {
+    if !logging::print(io::stdout().as_fd(), text) {
+        tracing::warn!("standard output did not take the greeting");
+    }
+}
+
+/// Tells why this process ends, which a server does without waiting for a reader.
+fn complain(reason: &str) {
+    let reason = format!("master: {reason}");
+    // Where there is no standard error there is nobody to tell.
+    let _ = match logging::has_begun() {
+        true => logging::print(io::stderr().as_fd(), &reason),
+        false => writeln!(io::stderr(), "{reason}").is_ok(),
+    };
 }
 
 fn say(text: &str) {

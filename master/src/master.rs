@@ -22,6 +22,7 @@ use crate::post::Post;
 use crate::refusals::Refusals;
 use crate::reload::Reload;
 use crate::segment::Segment;
+use crate::shortage::Shortage;
 use crate::signals::{Signals, Wish};
 use crate::source::Source;
 use crate::standstill::Standstill;
@@ -65,6 +66,9 @@ pub struct Master<'t> {
     pub listeners: Listeners,
     pub refusals: Refusals,
     pub control: ControlSocket,
+    pub shortage: Shortage,
+    /// When the log is handed round again, where there was no descriptor for it.
+    pub logs_again_at: Option<Instant>,
     pub packet: packet::Buffer,
 }
 
@@ -100,7 +104,7 @@ impl Master<'_> {
         match ready {
             Token::Signals => self.hear_signals(),
             Token::Listener(number) => self.welcome(number),
-            Token::Control => self.control.accept(&self.poller),
+            Token::Control => self.welcome_to_control(),
             Token::ControlClient(number) => self.serve_control_client(number),
             Token::Role(pid) => self.hear_role(pid),
             Token::Refusal(number) => self.refusals.closed(&self.poller, number),
@@ -128,6 +132,7 @@ impl Master<'_> {
     fn settle(&mut self, now: Instant) {
         self.watch(now);
         self.settle_standstill(now);
+        self.settle_shortage(now);
         self.fill_posts(now);
         self.settle_reload(now);
         self.settle_phase(now);
@@ -151,6 +156,8 @@ impl Master<'_> {
             self.refusals.next_end(),
             self.listeners.again_at(),
             self.control.next_end(),
+            self.shortage.next_look(),
+            self.logs_again_at,
         ]
         .into_iter()
         .flatten()

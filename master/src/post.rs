@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use role::{Hello, Luggage, MasterEnd, ToRole};
+use role::{Hello, Luggage, MasterEnd, ToRole, logging};
 use shm_table::{FIRST_WORKER, LINK, Role, Slot, TIMER};
 
 use crate::cli::RoleName;
@@ -106,6 +106,7 @@ impl Post {
             doorbells,
             segment: segment.try_clone_to_owned()?,
         };
+        let log = logging::for_a_child()?;
         let id = table.next_process(self.slot);
         let hello = Hello {
             slot: self.slot,
@@ -128,6 +129,8 @@ impl Post {
                 ])
                 .stdin(Stdio::from(stdin))
                 .stdout(Stdio::null())
+                // The log. What a role needs is handed down: it could not be found by name any more, or may not be opened.
+                .stderr(log)
                 // Ctrl-C in a terminal is for the master, which asks its roles in order.
                 .process_group(0),
         )?;

@@ -190,7 +190,7 @@ impl Master<'_> {
                             ..step
                         });
                     }
-                    Err(why) => self.step_failed(reload, step.post, &why),
+                    Err(refused) => self.step_failed(reload, step.post, &refused.why),
                 },
                 // Somebody is on the way there already, after a death.
                 (None, Some(_), _) => return None,

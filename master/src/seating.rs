@@ -30,7 +30,15 @@ impl Master<'_> {
             match self.listeners.accept(listener) {
                 Accepted::Connection(connection, peer) => self.seat(connection, peer, transport),
                 Accepted::Lost => {}
+                Accepted::Shed(error) => {
+                    self.refusals.note();
+                    self.shortage.note("take in a newcomer", &error);
+                }
                 Accepted::Nobody => return,
+                Accepted::NoRoom(error) => {
+                    self.shortage.note("take in a newcomer", &error);
+                    return;
+                }
             }
         }
     }

@@ -1,10 +1,14 @@
 //! The settings of a running server: read again, whole, and either taken over as far as they may change live, or refused with nothing
 //! changed.
 
+use std::io;
+use std::time::Instant;
+
 use role::{ToRole, logging};
 
 use crate::limits;
 use crate::master::Master;
+use crate::shortage::REST;
 
 impl Master<'_> {
     /// Reads the configuration again and takes over what may change live; what a person should know about it.
@@ -12,6 +16,7 @@ impl Master<'_> {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn renew_settings(&mut self) -> Result<String, String> {
+        self.source.readable_at_once()?;
         let new = self
             .source
             .load()
@@ -39,9 +44,29 @@ impl Master<'_> {
         Ok(text)
     }
 
-    /// Opens the log files anew, here and in every role.
+    /// Opens the log file anew and hands it to every role: they may not be allowed to.
     pub fn reopen_logs(&mut self) {
-        logging::reopen();
-        self.tell_everyone(&ToRole::ReopenLog);
+        self.logs_again_at = None;
+        let handed = match logging::reopen() {
+            Ok(false) => return,
+            Ok(true) => self.hand_log_round().map_err(|e| (e.to_string(), e)),
+            Err(e) => Err((e.to_string(), e.error)),
+        };
+        if let Err((why, error)) = handed {
+            if self.shortage.note("hand the log round", &error) {
+                self.logs_again_at = Some(Instant::now() + REST);
+            } else {
+                tracing::error!(error = why, "the log file stays the old one");
+            }
+        }
+    }
+
+    /// Who does not get it stays with the old one.
+    fn hand_log_round(&mut self) -> io::Result<()> {
+        for member in self.posts.iter_mut().flat_map(|post| post.staff()) {
+            let log = logging::duplicate()?.into_iter().collect();
+            member.channel.queue_with(ToRole::ReopenLog, log);
+        }
+        Ok(())
     }
 }

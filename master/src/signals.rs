@@ -39,6 +39,8 @@ impl Signals {
             Signal::SIGTERM,
             Signal::SIGUSR1,
             Signal::SIGUSR2,
+            // No wish: a line to a terminal with `stty tostop` would stop a server in its background.
+            Signal::SIGTTOU,
         ] {
             set.add(signal);
         }

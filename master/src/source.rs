@@ -57,6 +57,21 @@ impl Source {
         Ok(config)
     }
 
+    /// Whether reading it would wait for nobody, which a server that runs cannot do.
+    ///
+    /// # Errors
+    /// What the file is instead of one.
+    pub fn readable_at_once(&self) -> Result<(), String> {
+        match self.file().map(|file| (file, std::fs::metadata(file))) {
+            Some((file, Ok(found))) if !found.is_file() => Err(format!(
+                "{} is no file that can be read at once; put the configuration there as a plain file",
+                file.display()
+            )),
+            // Reading it says why it cannot be read.
+            _ => Ok(()),
+        }
+    }
+
     /// The pid file alone, whatever else is wrong.
     ///
     /// # Errors

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use role::logging;
 use serde::{Deserialize, Serialize};
-use shm_table::Transport;
+use shm_table::{Counter, Transport};
 
 use crate::master::Master;
 use crate::post::Post;
+use crate::shortage;
 use crate::status_cluster::Cluster;
 use crate::status_turns::Turns;
 
@@ -37,6 +39,14 @@ pub struct Status {
     /// Newcomers that are being refused at this moment, and that were refused since the start.
     pub refusals_in_progress: u64,
     pub refusals: u64,
+    /// Lines that were lost since the start because the log did not take them.
+    #[serde(default)]
+    pub log_lines_lost: u64,
+    /// What the system has no room for at the moment, and how often it had none since this master was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortage: Option<shortage::Report>,
+    #[serde(default)]
+    pub shortages: u64,
     /// Where this host is one of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
@@ -79,7 +89,15 @@ pub struct Section {
 impl Status {
     /// Of a master, now.
     pub fn of(master: &Master<'_>) -> Self {
+        logging::account(|lost| master.hands.count(Counter::LinesLost, lost));
         let stats = master.table.stats();
+        let (shortage, shortages) = master.shortage.report();
+        let lines_lost = Counter::LinesLost.name();
+        let all_lost = stats.processes.iter().flat_map(|process| &process.counters);
+        let log_lines_lost = all_lost
+            .filter(|(name, _)| *name == lines_lost)
+            .map(|&(_, count)| count)
+            .sum();
         let cluster = &master.config.cluster;
         let addresses = |transport: Transport| {
             master
@@ -122,6 +140,9 @@ impl Status {
                 .collect(),
             refusals_in_progress: master.refusals.in_progress() as u64,
             refusals: master.refusals.total(),
+            log_lines_lost,
+            shortage,
+            shortages,
             cluster: cluster.enabled.then(|| {
                 let now_ms = master.table.now_ms();
                 Cluster::of(&master.table.cluster(), cluster.bus, now_ms)
@@ -176,6 +197,23 @@ fn write_text(out: &mut String, status: &Status) -> std::fmt::Result {
     )?;
     if let Some(reload) = &status.reload {
         writeln!(out, "  reload     {reload}")?;
+    }
+    if status.log_lines_lost > 0 {
+        let lost = status.log_lines_lost;
+        writeln!(
+            out,
+            "  log        {lost} lines were lost: nobody read it, or it took no more"
+        )?;
+    }
+    if let Some(shortage) = &status.shortage {
+        let since = duration(shortage.since_ms);
+        writeln!(out, "  no room    for {since}: {}", shortage.what)?;
+    } else if status.shortages > 0 {
+        let times = status.shortages;
+        writeln!(
+            out,
+            "  no room    {times} times since the start, and now there is"
+        )?;
     }
     for (name, addresses) in [("websocket", &status.websocket), ("tcp", &status.tcp)] {
         for address in addresses {
@@ -329,6 +367,12 @@ mod tests {
             }],
             refusals_in_progress: 0,
             refusals: 3,
+            log_lines_lost: 12,
+            shortage: Some(shortage::Report {
+                since_ms: 4_000,
+                what: "start a worker: none left".into(),
+            }),
+            shortages: 5,
             cluster: None,
         };
         let text = text(&status);
@@ -336,6 +380,8 @@ mod tests {
             "pid 77, running for 1 h 2 min",
             "[::1]:9501",
             "1 of 3 replaced",
+            "12 lines were lost",
+            "for 4 s: start a worker: none left",
             "worker",
             " 31 running       12 ms",
             " 31 waiting   in 1600 ms",

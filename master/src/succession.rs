@@ -16,7 +16,15 @@ use crate::image::Image;
 use crate::master::Master;
 use crate::poller::Token;
 use crate::post::Start;
+use crate::shortage::REST;
 use crate::stop::Phase;
+
+/// Why a candidate could not be started.
+pub struct Refused {
+    pub why: String,
+    /// The system had no room for it.
+    pub no_room: bool,
+}
 
 impl Master<'_> {
     /// Whether a post is to have an occupant now.
@@ -73,8 +81,8 @@ impl Master<'_> {
     /// Starts a candidate for a post; its pid.
     ///
     /// # Errors
-    /// Why it could not be started.
-    pub fn recruit(&mut self, index: usize, image: &Rc<Image>) -> Result<i32, String> {
+    /// Why it could not be started; where the system had no room for it, that is noted.
+    pub fn recruit(&mut self, index: usize, image: &Rc<Image>) -> Result<i32, Refused> {
         let post = &mut self.posts[index];
         let role = post.role.as_str();
         let with = Start {
@@ -83,9 +91,14 @@ impl Master<'_> {
             settings: &self.config,
             doorbells: &self.doorbells,
         };
-        let candidate = post
-            .recruit(&with)
-            .map_err(|error| image.cannot_be_executed(&error))?;
+        let candidate = match post.recruit(&with) {
+            Ok(candidate) => candidate,
+            Err(error) => {
+                let no_room = self.shortage.note(&format!("start a {role}"), &error);
+                let why = image.cannot_be_executed(&error);
+                return Err(Refused { why, no_room });
+            }
+        };
         let pid = candidate.pid();
         match self
             .poller
@@ -98,14 +111,18 @@ impl Master<'_> {
         Ok(pid)
     }
 
-    fn cannot_recruit(&mut self, index: usize, error: &str, now: Instant) {
+    fn cannot_recruit(&mut self, index: usize, refused: &Refused, now: Instant) {
         let (slot, role) = (self.posts[index].slot, self.posts[index].role.as_str());
-        tracing::error!(slot, role, error, "a process cannot be started");
+        let why = &refused.why;
         if matches!(self.phase, Phase::Starting) {
-            self.phase = Phase::Over(Err(format!("a {role} cannot be started: {error}")));
-            return;
+            self.phase = Phase::Over(Err(format!("a {role} cannot be started: {why}")));
+        } else if refused.no_room {
+            // It is told of already, and is nobody's fault who would have to wait longer each time.
+            self.again_in(index, now, REST);
+        } else {
+            tracing::error!(slot, role, error = why, "a process cannot be started");
+            self.plan(index, now, Duration::ZERO, false);
         }
-        self.plan(index, now, Duration::ZERO, false);
     }
 
     /// Plans when an empty post is filled again, for everybody to see; how long that is.
@@ -116,14 +133,19 @@ impl Master<'_> {
         lived: Duration,
         cannot_work: bool,
     ) -> Duration {
+        let pause = self.posts[index].plan(now, lived, cannot_work);
+        self.again_in(index, now, pause);
+        pause
+    }
+
+    fn again_in(&mut self, index: usize, now: Instant, pause: Duration) {
         let post = &mut self.posts[index];
-        let pause = post.plan(now, lived, cannot_work);
+        post.again_at = Some(now + pause);
         if !pause.is_zero() {
             let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             let at_ms = self.table.now_ms().saturating_add(pause_ms);
             self.table.await_start(post.slot, post.table_role(), at_ms);
         }
-        pause
     }
 
     /// Gives an empty post to its candidate, if that is ready and the table is in order.

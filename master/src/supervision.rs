@@ -7,7 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use role::EXIT_CANNOT_WORK;
+use role::{EXIT_CANNOT_WORK, logging};
+use shm_table::Counter;
 
 use crate::master::{Master, watch_interval};
 use crate::member::Member;
@@ -135,6 +136,7 @@ impl Master<'_> {
         let held_up = now.duration_since(self.watch_at) > interval;
         self.watch_at = now + interval;
         self.hands.heartbeat();
+        logging::account(|lost| self.hands.count(Counter::LinesLost, lost));
         let limit = Duration::from_millis(self.config.server.watchdog_ms.into());
         for post in &mut self.posts {
             for member in post.everyone() {

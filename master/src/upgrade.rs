@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::unistd::execv;
+use role::logging;
 use sys::inherit;
 
 use crate::control::Reply;
@@ -170,7 +171,8 @@ impl Master<'_> {
     fn try_out(&self, image: &Image, client: Option<u32>) -> Result<Trial, String> {
         let previous = Image::own(&self.executable).map_err(cannot_hand_over)?;
         let mut memory = handover::memory().map_err(cannot_hand_over)?;
-        let state = Handover::of(self, client, &previous, &memory).state;
+        let log = logging::duplicate().map_err(cannot_hand_over)?;
+        let state = Handover::of(self, client, &previous, &memory, log.as_ref()).state;
         handover::write(&state, &mut memory).map_err(cannot_hand_over)?;
         Trial::begin(image, &memory, self.segment).map_err(|e| image.cannot_be_executed(&e))
     }
@@ -180,7 +182,9 @@ impl Master<'_> {
         let previous = Image::own(&self.executable).map_err(cannot_hand_over)?;
         let mut memory = handover::memory().map_err(cannot_hand_over)?;
         let written = memory.try_clone().map_err(cannot_hand_over)?;
-        let Handover { state, descriptors } = Handover::of(self, client, &previous, &written);
+        let log = logging::duplicate().map_err(cannot_hand_over)?;
+        let Handover { state, descriptors } =
+            Handover::of(self, client, &previous, &written, log.as_ref());
         handover::write(&state, &mut memory).map_err(cannot_hand_over)?;
         let _passing = inherit::pass_on(descriptors).map_err(cannot_hand_over)?;
         execute(image.as_raw_fd(), image.path(), state.memory)

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -22,12 +22,13 @@ pub struct Handover<'m> {
 
 impl<'m> Handover<'m> {
     /// Of a master, now. `asker`: the client that waits for the outcome; `previous`: the master's own executable; `memory`: where the
-    /// state will be written.
+    /// state will be written; `log`: the log file, where the log is one.
     pub fn of(
         master: &'m Master<'_>,
         asker: Option<u32>,
         previous: &'m Image,
         memory: &'m fs::File,
+        log: Option<&'m OwnedFd>,
     ) -> Self {
         let now = Instant::now();
         let began_us = monotonic_us();
@@ -67,6 +68,7 @@ impl<'m> Handover<'m> {
                 fd: along.with(master.control.as_fd()),
                 path: master.control.path().to_owned(),
             },
+            log: log.map(|log| along.with(log.as_fd())),
             clients: master
                 .control
                 .conversations()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use shm_table::{Slot, Transport};
 
 use crate::cli::RoleName;
-use crate::control_socket::Conversation;
+use crate::control_conversation::Conversation;
 use crate::source::Source;
 use crate::vault::Network;
 
@@ -52,6 +52,9 @@ pub struct State {
     /// The pid file's folder was made for it.
     pub made_folder: bool,
     pub control: File,
+    /// The log file, where the log is one.
+    #[serde(default)]
+    pub log: Option<RawFd>,
     pub clients: Vec<Client>,
     pub doorbells: Vec<RawFd>,
     pub posts: Vec<Post>,
@@ -216,6 +219,7 @@ impl State {
         ]
         .into_iter()
         .chain(self.table.iter().flat_map(|table| [table.fd, table.lock]))
+        .chain(self.log)
         .chain(self.listeners.iter().map(|l| l.fd))
         .chain(self.clients.iter().map(|c| c.fd))
         .chain(self.doorbells.iter().copied())
@@ -323,6 +327,7 @@ pub(crate) mod tests {
             pid_file: file(8, "/run/steadfast.pid"),
             made_folder: true,
             control: file(9, "/run/steadfast.sock"),
+            log: Some(21),
             clients: vec![Client {
                 fd: 10,
                 conversation: Conversation::default(),
@@ -339,7 +344,7 @@ pub(crate) mod tests {
             ],
             vault: vec![
                 (0, 1, 20, network("10.0.0.1:1"), 4),
-                (3, 7, 21, network("[fe80::1]:1"), 5),
+                (3, 7, 22, network("[fe80::1]:1"), 5),
             ],
             refusals: 12,
             uptime_ms: 1 << 40,
@@ -411,7 +416,7 @@ pub(crate) mod tests {
     fn what_does_not_fit_the_table_or_itself_is_refused() {
         let table = shm_table::Table::private(&capacity());
         assert_eq!(state().check(&table), Ok(()));
-        let changes: [fn(&mut State); 8] = [
+        let changes: [fn(&mut State); 9] = [
             |s| s.doorbells.truncate(5),
             |s| s.posts[0].slot = 6,
             |s| s.posts[0].slot = 4,
@@ -420,6 +425,7 @@ pub(crate) mod tests {
             |s| s.vault[1].4 = 3,
             |s| s.descriptors.retain(|&number| number != 19),
             |s| s.descriptors.retain(|&number| number != 29),
+            |s| s.log = Some(30),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = state();

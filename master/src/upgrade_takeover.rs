@@ -6,8 +6,8 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -108,9 +108,10 @@ fn go_on(
     mut descriptors: Descriptors,
     signals: Signals,
 ) -> Result<(), String> {
-    if let Err(error) = logging::init(&state.config.server, "master") {
-        // It could be opened a moment ago. A server without a log is better than none.
-        let _ = writeln!(io::stderr(), "master: {error}");
+    let log = state.log.map(|log| descriptors.take(log)).transpose()?;
+    if let Err(error) = logging::init(&state.config.server, "master", log) {
+        // Only a master that hands over no log leaves it to be opened. A server without a log is better than none.
+        logging::print(io::stderr().as_fd(), &format!("master: {error}"));
     }
     take_name(&state.executable);
     let lock = descriptors.take(state.pid_file.fd)?;

@@ -62,6 +62,7 @@ impl Trial {
                 .arg("--takeover-trial")
                 .stdin(Stdio::from(memory.try_clone()?))
                 .stdout(theirs)
+                .stderr(logging::for_a_child()?)
                 .process_group(0),
         )?;
         Ok(Self {
@@ -130,6 +131,8 @@ fn judge(said: &[u8], ending: Ending) -> Result<String, String> {
 
 /// Is the executable on trial.
 pub fn run() -> ExitCode {
+    // It may have to end for want of memory, and the master may not. Where this cannot be done, the roles say so.
+    let _ = role::volunteer();
     let outcome = look();
     let verdict = Verdict {
         can_take_over: outcome.is_ok(),
@@ -175,9 +178,6 @@ pub fn verify(text: &[u8]) -> Result<(State, Table), String> {
     let identity = Identity(segment.identity);
     let table = Table::attach(file.into(), identity).map_err(|e| e.to_string())?;
     state.check(&table)?;
-    if !state.config.server.log_file.as_os_str().is_empty() {
-        logging::open(&state.config.server.log_file).map_err(|e| e.to_string())?;
-    }
     Ok((state, table))
 }
 

@@ -1,17 +1,24 @@
 //! The log of every process of the server: to standard error or to one file that all of them append to.
 //!
+//! - The master opens it, and hands it down: to a role it is standard error, so that one which may not open the file any more, or could not find
+//!   it, still starts and still logs.
 //! - A line is written in one piece, so lines of several processes never mix.
 //! - A panic becomes a line of the log before the process ends.
-//! - [`reopen`] and [`set_level`] take effect for everything logged after they return.
-//! - Logging never fails a caller: a line that cannot be written is lost, and the process goes on.
+//! - [`reopen`], [`take_over`] and [`set_level`] take effect for everything logged after they return.
+//! - Logging never fails a caller and never keeps it waiting: a line that there is no room for is lost, counted and told of ([`account`]),
+//!   and the process goes on.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::process::Stdio;
+use std::sync::OnceLock;
 
 use config::{LogFormat, LogLevel};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
@@ -19,30 +26,63 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
-/// The log file and where it is; `None`: standard error.
-static LOG_FILE: OnceLock<Option<LogFile>> = OnceLock::new();
+use crate::lines::{self, Lines, Pen};
+
+/// Where lines go.
+static LOG: OnceLock<Log> = OnceLock::new();
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-struct LogFile {
-    path: PathBuf,
-    file: RwLock<File>,
+struct Log {
+    lines: Lines,
+    /// Where the file is; `None`: standard error.
+    path: Option<PathBuf>,
 }
 
-/// Starts logging as `settings.server` says; `process` (`"master"`, `"worker 4"`) stands in every line that the main thread logs.
-/// To be called once, on the main thread. A second call changes nothing.
+/// A log file that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the log file {} cannot be opened: {error}", path.display())]
+pub struct OpenError {
+    /// Which.
+    pub path: PathBuf,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+/// Starts the master's log as `settings.server` says, in `open` where that is what the log is already (handed over by another master).
+/// `process` stands in every line that the main thread logs. To be called once, on the main thread. A second call changes nothing.
+///
+/// From here on nothing that this process writes to standard error waits for a reader, whoever writes it.
 ///
 /// # Errors
-/// The log file cannot be opened; its path is in the message.
-pub fn init(settings: &config::Server, process: &str) -> io::Result<()> {
-    let file = match &settings.log_file {
-        path if path.as_os_str().is_empty() => None,
-        path => Some(LogFile {
-            path: path.clone(),
-            file: RwLock::new(open(path)?),
-        }),
+/// The log file cannot be opened.
+pub fn init(
+    settings: &config::Server,
+    process: &str,
+    open_already: Option<OwnedFd>,
+) -> Result<(), OpenError> {
+    let path = Some(settings.log_file.clone()).filter(|path| !path.as_os_str().is_empty());
+    let file = match (&path, open_already) {
+        (None, _) => None,
+        (Some(_), Some(file)) => Some(File::from(file)),
+        (Some(path), None) => Some(open(path)?),
     };
-    if LOG_FILE.set(file).is_err() {
-        return Ok(());
+    // Where it cannot be had alone it stays shared, and is written with more care.
+    if let Ok(Some(own)) = sys::outlet::unshared(io::stderr().as_fd()) {
+        let _ = nix::unistd::dup2_stderr(own);
+    }
+    begin(settings, process, file, path);
+    Ok(())
+}
+
+/// Starts a role's log: its standard error, whatever that is. To be called once, on the main thread.
+pub fn init_inherited(settings: &config::Server, process: &str) {
+    begin(settings, process, None, None);
+}
+
+fn begin(settings: &config::Server, process: &str, file: Option<File>, path: Option<PathBuf>) {
+    let lines = Lines::new(file, settings.log_format, process);
+    if LOG.set(Log { lines, path }).is_err() {
+        return;
     }
     let (filter, handle) = reload::Layer::new(level_filter(settings.log_level));
     let lines = fmt::layer()
@@ -63,32 +103,83 @@ pub fn init(settings: &config::Server, process: &str) -> io::Result<()> {
     std::mem::forget(
         tracing::error_span!("process", name = process, pid = std::process::id()).entered(),
     );
-    Ok(())
 }
 
-/// Opens the log file anew by its path, after it was moved away. Where that fails, the old file stays in use and says why.
-pub fn reopen() {
-    let Some(Some(log)) = LOG_FILE.get() else {
-        return;
+/// Opens the master's log file anew by its path, after it was moved away. False: the log is standard error, of which there is no other.
+///
+/// # Errors
+/// It cannot be opened; the old file stays in use.
+pub fn reopen() -> Result<bool, OpenError> {
+    let Some(Log {
+        lines,
+        path: Some(path),
+    }) = LOG.get()
+    else {
+        return Ok(false);
     };
-    let new = match open(&log.path) {
-        Ok(new) => new,
-        Err(error) => {
-            tracing::error!(%error, "the log file stays the old one");
-            return;
-        }
-    };
-    {
-        let mut current = log.file.write().unwrap_or_else(PoisonError::into_inner);
+    let new = open(path)?;
+    let mut refused = None;
+    lines.go_on_in(Some(new), |new, old| {
         // A daemon's standard error is its log file as well; what libraries print there must follow.
-        if same_file(&current, &io::stderr())
-            && let Err(error) = nix::unistd::dup2_stderr(&new)
+        if let (Some(new), Some(old)) = (new, old)
+            && same_file(old, &io::stderr())
         {
-            let _ = writeln!(current, "standard error stays in the old log file: {error}");
+            refused = nix::unistd::dup2_stderr(new).err();
         }
-        *current = new;
+    });
+    if let Some(error) = refused {
+        tracing::warn!(%error, "standard error stays in the old log file");
     }
     tracing::info!("log file opened anew");
+    Ok(true)
+}
+
+/// Goes on in another log, which the master has opened. For a role.
+pub fn take_over(log: &OwnedFd) {
+    let Some(Log { lines, .. }) = LOG.get() else {
+        return;
+    };
+    let mut refused = None;
+    lines.go_on_in(None, |_, _| refused = nix::unistd::dup2_stderr(log).err());
+    match refused {
+        None => tracing::info!("log file opened anew"),
+        Some(error) => tracing::error!(%error, "the log file stays the old one"),
+    }
+}
+
+/// A duplicate of the log file for another process, which takes it in with [`take_over`]; `None` where the log is standard error.
+///
+/// # Errors
+/// What the system says, `EMFILE` among it.
+pub fn duplicate() -> io::Result<Option<OwnedFd>> {
+    LOG.get().map_or(Ok(None), |log| log.lines.duplicate())
+}
+
+/// The log as the standard error of a process that is about to be started.
+///
+/// # Errors
+/// What the system says, `EMFILE` among it.
+pub fn for_a_child() -> io::Result<Stdio> {
+    Ok(duplicate()?.map_or_else(Stdio::inherit, Stdio::from))
+}
+
+/// Gives `count` how many lines this process has lost since the last call because the log did not take them, if any. Where it does by now, it
+/// is told of them. To be called a few times a second: nobody else tells of lines that were the last.
+pub fn account(count: impl FnOnce(u64)) {
+    let lost = LOG.get().map_or(0, |log| log.lines.take_lost());
+    if lost > 0 {
+        count(lost);
+    }
+}
+
+/// Whether this process has a log.
+pub fn has_begun() -> bool {
+    LOG.get().is_some()
+}
+
+/// Writes a line to a standard stream, as far as there is room, without waiting for a reader. False: not all of it was written.
+pub fn print(to: BorrowedFd<'_>, text: &str) -> bool {
+    lines::print(to, &format!("{text}\n"))
 }
 
 /// Logs from `level` up from now on.
@@ -99,21 +190,30 @@ pub fn set_level(level: LogLevel) {
     }
 }
 
-/// Opens a log file for appending, readable by its owner and group.
+/// Opens a log file for appending, readable by its owner and group, without waiting for anybody: a FIFO that nobody reads is opened all the
+/// same, and keeps what fits until somebody does.
 ///
 /// # Errors
 /// What the system says, with the path.
-pub fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+pub fn open(path: &Path) -> Result<File, OpenError> {
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let mut options = OpenOptions::new();
+    options
         .create(true)
         .append(true)
         .mode(0o640)
+        .custom_flags(flags);
+    let nobody_reads = |e: &io::Error| e.raw_os_error() == Some(Errno::ENXIO as i32);
+    options
         .open(path)
-        .map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("the log file {} cannot be opened: {e}", path.display()),
-            )
+        .or_else(|e| match nobody_reads(&e) {
+            // Being its own reader, it finds one.
+            true => options.read(true).open(path),
+            false => Err(e),
+        })
+        .map_err(|error| OpenError {
+            path: path.to_owned(),
+            error,
         })
 }
 
@@ -138,24 +238,9 @@ fn same_file(file: &File, other: &impl std::os::fd::AsFd) -> bool {
 struct Destination;
 
 impl<'a> MakeWriter<'a> for Destination {
-    type Writer = Self;
+    type Writer = Pen<'static>;
 
-    fn make_writer(&'a self) -> Self {
-        Self
-    }
-}
-
-impl Write for Destination {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match LOG_FILE.get() {
-            Some(Some(log)) => {
-                (&*log.file.read().unwrap_or_else(PoisonError::into_inner)).write(line)
-            }
-            _ => io::stderr().write(line),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn make_writer(&'a self) -> Self::Writer {
+        Pen(LOG.get().map(|log| &log.lines))
     }
 }

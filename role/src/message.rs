@@ -56,7 +56,7 @@ pub enum ToRole {
     Pause,
     /// Go on.
     Resume,
-    /// Open the log file anew.
+    /// The log goes on in the file whose descriptor the packet carries.
     ReopenLog,
     /// The slot is the role's own from here on; until this came it has touched nothing.
     Begin,

@@ -71,12 +71,18 @@ pub fn start(kind: &str) -> Result<Start, RoleError> {
     // The kernel ends this process with its master even where it cannot look at its channel. A master that died before this line is
     // noticed by the channel's end.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
+    // Before it has any memory to speak of. Where it cannot be done the log says so, once there is one.
+    let volunteered = crate::volunteer();
     ignore_group_signals().map_err(io::Error::from)?;
     let channel = Rc::new(Channel::new(take_standard_input()?));
-    introduce(kind, &channel).inspect_err(|error| {
+    let start = introduce(kind, &channel).inspect_err(|error| {
         // Where the channel itself is the reason, its end says it.
         let _ = channel.send(&ToMaster::Failed(error.to_string()));
-    })
+    })?;
+    if let Err(error) = volunteered {
+        tracing::warn!(%error, "where memory is short, the kernel may end the master before this process");
+    }
+    Ok(start)
 }
 
 /// Learns from the master who this process is, and starts its log.
@@ -106,7 +112,7 @@ fn introduce(kind: &str, channel: &Rc<Channel>) -> Result<Start, RoleError> {
     if let Ok(name) = CString::new(format!("sf {name}")) {
         let _ = prctl::set_name(&name);
     }
-    logging::init(&settings.server, &name)?;
+    logging::init_inherited(&settings.server, &name);
     Ok(Start {
         channel: Rc::clone(channel),
         slot,
@@ -128,6 +134,8 @@ fn ignore_group_signals() -> nix::Result<()> {
         Signal::SIGTERM,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        // A line to a terminal with `stty tostop` would stop whoever is in its background.
+        Signal::SIGTTOU,
     ] {
         signals.add(signal);
     }

@@ -127,11 +127,18 @@ pub enum Counter {
     Repeated,
     /// Letters that nobody took.
     Undelivered,
+    /// Lines that the log did not take.
+    LinesLost,
 }
 
 impl Counter {
+    /// The name that `status` shows.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
     /// Every counter with the name that `status` shows.
-    pub const ALL: [(Counter, &'static str); 16] = [
+    pub const ALL: [(Counter, &'static str); 17] = [
         (Counter::MessagesIn, "messages_in"),
         (Counter::MessagesOut, "messages_out"),
         (Counter::BytesIn, "bytes_in"),
@@ -148,6 +155,7 @@ impl Counter {
         (Counter::TakenIn, "taken_in"),
         (Counter::Repeated, "repeated"),
         (Counter::Undelivered, "undelivered"),
+        (Counter::LinesLost, "lines_lost"),
     ];
 }
 
@@ -191,7 +199,7 @@ pub(crate) struct Control {
     pub window_at: Word64,
     /// Table milliseconds at which the next process is started, while the state is `Waiting`. Master.
     pub again_at: Word64,
-    pub counters: [Word64; 16],
+    pub counters: [Word64; Counter::ALL.len()],
     /// Turns of the event loop by how long they took, see [`turn_bucket`], and the longest in microseconds.
     pub turns: [Word64; TURN_BUCKETS],
     pub longest_turn_us: Word64,
@@ -211,6 +219,13 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_stand_in_their_order() {
+        for (place, (counter, name)) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!((counter as usize, counter.name()), (place, name));
+        }
+    }
 
     #[test]
     fn a_turn_is_counted_where_it_belongs() {

@@ -19,6 +19,8 @@ pub struct House {
     settings: Settings,
     environment: Vec<(String, String)>,
     executable: Option<PathBuf>,
+    /// The number of the user that the server runs as, if it is another one than ours.
+    user: Option<String>,
     /// The shared memory that servers here were seen to map.
     segments: Vec<PathBuf>,
 }
@@ -32,6 +34,7 @@ impl House {
             settings: settings.clone(),
             environment: Vec::new(),
             executable: None,
+            user: None,
             segments: Vec::new(),
         };
         house.write(&settings);
@@ -47,6 +50,12 @@ impl House {
     /// The same with a server of this executable; the commands of [`House::run`] stay [`executable`]'s.
     pub fn executable(mut self, path: &Path) -> House {
         self.executable = Some(path.to_owned());
+        self
+    }
+
+    /// The same with a server that another user runs.
+    pub(crate) fn user(mut self, number: &str) -> House {
+        self.user = Some(number.to_owned());
         self
     }
 
@@ -95,6 +104,9 @@ impl House {
     /// The same as a command that dies with the thread that starts it, so that a test run that is killed leaves no server.
     pub(crate) fn mortal_command(&self) -> Command {
         let mut command = Command::new("setpriv");
+        if let Some(user) = &self.user {
+            command.args(["--reuid", user, "--clear-groups"]);
+        }
         command
             .args(["--pdeathsig", "KILL", "--"])
             .arg(self.executable.clone().unwrap_or_else(executable));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// The living children of `pid`.
@@ -51,6 +52,12 @@ pub fn alive(pid: i32) -> bool {
     !matches!(stat.rsplit_once(')'), Some((_, rest)) if rest.trim_start().starts_with(['Z', 'X']))
 }
 
+/// Whether the process waits for something at this moment, and has nothing that it could do if only there were a processor for it.
+pub fn sleeps(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    matches!(stat.rsplit_once(')'), Some((_, rest)) if rest.trim_start().starts_with('S'))
+}
+
 /// The processor time that a living process has used so far.
 pub fn cpu_time(pid: i32) -> Duration {
     // proc(5): utime and stime are the fields 14 and 15, in ticks; the second field may contain anything.
@@ -65,6 +72,37 @@ pub fn cpu_time(pid: i32) -> Duration {
 /// How many descriptors the process holds.
 pub fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count())
+}
+
+/// How soon the kernel would end the process for want of memory: what it has been told to add, and what comes of it with the memory the
+/// process has.
+pub fn oom_score(pid: i32) -> (i32, i32) {
+    let number = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    (number("oom_score_adj"), number("oom_score"))
+}
+
+/// Lets a process have descriptors below this number only; those above that it has it keeps. What the limit was.
+pub fn limit_descriptors(pid: i32, limit: u64) -> u64 {
+    let of = format!("--pid={pid}");
+    let run = |what: &[&str]| {
+        let output = Command::new("prlimit").arg(&of).args(what).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = run(&["--nofile", "--raw", "--noheadings", "--output=SOFT"]);
+    // Only the soft one: anybody may raise it again.
+    run(&[&format!("--nofile={limit}:")]);
+    before.trim().parse().unwrap()
+}
+
+/// The number that the next descriptor of the process gets.
+pub fn next_descriptor(pid: i32) -> u64 {
+    let is_free = |number: &u64| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_err();
+    (0..).find(is_free).unwrap()
 }
 
 /// The shared-memory files that the process has mapped.

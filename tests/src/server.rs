@@ -4,8 +4,9 @@
 //! ended with 0 and left nothing behind. When the test has failed already, the server's log is printed instead.
 
 use std::fs::File;
+use std::io::PipeWriter;
 use std::net::SocketAddr;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -38,11 +39,29 @@ impl Server {
         server
     }
 
+    /// Starts a server that says what it has to say there, and not into a file.
+    pub fn start_telling(house: House, there: &PipeWriter) -> Server {
+        let mut server = Server { child: None, house };
+        let there = [(); 2].map(|()| Stdio::from(there.try_clone().unwrap()));
+        server.start_with(there);
+        server
+    }
+
+    /// The same as the user with this number; the house must be theirs.
+    pub fn start_telling_as(house: House, there: &PipeWriter, user: &str) -> Server {
+        let house = house.user(user);
+        Server::start_telling(house, there)
+    }
+
     /// Starts it again in its house, after it ended or was killed.
     pub fn start_again(&mut self) {
         let log = File::create(self.house.path().join("log")).unwrap();
+        self.start_with([log.try_clone().unwrap().into(), log.into()]);
+    }
+
+    fn start_with(&mut self, [output, errors]: [Stdio; 2]) {
         let mut command = self.house.mortal_command();
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command.stdout(output).stderr(errors);
         self.child = Some(
             command
                 .spawn()

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use role::{Channel, ChannelError, Start, ToMaster, ToRole, logging};
-use shm_table::{Hands, HandsSettings, Identity, ProcessId, Table};
+use shm_table::{Counter, Hands, HandsSettings, Identity, ProcessId, Table};
 use tracing::{info, warn};
 
 /// Milliseconds between two looks at the deadlines, at least: those that pass meanwhile are noticed together.
@@ -74,6 +74,7 @@ pub fn run(start: Start) -> Result<(), Error> {
             return Ok(());
         }
         hands.heartbeat();
+        logging::account(|lost| hands.count(Counter::LinesLost, lost));
         let next_ms = scan(&mut hands, &doorbells);
         wait(&channel, next_ms)?;
     }
@@ -88,7 +89,7 @@ fn asked_to_end(channel: &Channel) -> Result<bool, Error> {
                 channel.send(&ToMaster::Left)?;
                 return Ok(true);
             }
-            ToRole::ReopenLog => logging::reopen(),
+            ToRole::ReopenLog => received.descriptors.iter().for_each(logging::take_over),
             ToRole::Settings(settings) => logging::set_level(settings.server.log_level),
             // Served inside `receive`.
             ToRole::Pause | ToRole::Resume => {}

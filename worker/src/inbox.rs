@@ -35,7 +35,7 @@ impl Work<'_> {
                 }
                 ToRole::Drain => self.drain(),
                 ToRole::Leave => self.leaving = true,
-                ToRole::ReopenLog => logging::reopen(),
+                ToRole::ReopenLog => received.descriptors.iter().for_each(logging::take_over),
                 // The first message is long past; pauses are served by the channel itself.
                 ToRole::Hello(_) | ToRole::Begin | ToRole::Pause | ToRole::Resume => {}
             }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use config::Config;
-use role::{Channel, ChannelError, Start, ToMaster};
-use shm_table::{HandsSettings, Identity, ProcessId, ReadWindow, Table};
+use role::{Channel, ChannelError, Start, ToMaster, logging};
+use shm_table::{Counter, HandsSettings, Identity, ProcessId, ReadWindow, Table};
 use tracing::info;
 
 use crate::error::Error;
@@ -114,6 +114,7 @@ fn serve(
         if now_ms >= next_tick_ms {
             next_tick_ms = now_ms + u64::from(TICK_MS);
             work.enforce_deadlines();
+            logging::account(|lost| work.hands.count(Counter::LinesLost, lost));
         }
         work.hand_on(&channel, doorbells)?;
         if work.is_drained() {
