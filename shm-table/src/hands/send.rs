@@ -88,8 +88,22 @@ pub struct Congestion {
 }
 
 /// How many times its limit an outbox may hold while nobody has tried to write it: its reader is not to blame
-/// that its worker had no turn yet, and whoever fills it is slowed ([`Hands::take_congestion`]).
+/// that its worker had no turn yet, or is dead, and whoever fills it is slowed ([`Hands::take_congestion`]).
 const UNWRITTEN_FACTOR: u64 = 4;
+
+/// How long, in milliseconds since a dead process's last sign of life (250 before its death at most), senders wait for its successor. An
+/// ordinary one is at work much sooner.
+const SUCCESSION_MS: u64 = 1_000;
+
+/// Whether an outbox takes a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// Its reader has had the time to read.
+    TooSlow,
+    /// Nobody is there who could write it.
+    Unserved,
+}
 
 /// How many recipients ahead of the present one a row is asked for.
 const PREFETCH_AHEAD: usize = 4;
@@ -230,7 +244,8 @@ impl<'t> Hands<'t> {
 
     /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
     /// those were. A row whose outbox would pass the limit gets [`Order::SLOW`] instead; the limit is four times as
-    /// high while the row's socket is not known to be full. With [`Full`] it is in none.
+    /// high while the row's socket is not known to be full. Where no process is there to write it, its reader is not to blame: the
+    /// message is refused while nobody has it yet, and otherwise that row gets [`Order::UNSERVED`]. With [`Full`] it is in none.
     pub fn deliver(
         &mut self,
         message: Message,
@@ -249,39 +264,72 @@ impl<'t> Hands<'t> {
             let Some(word) = row.check(handle) else {
                 continue;
             };
-            let is_open = matches!(word.state, State::LoggedIn | State::Connected);
-            if is_open && self.has_room(handle, row, word, bytes_max) {
-                self.push(&mut round, handle, row, word.owner.slot);
+            if !matches!(word.state, State::LoggedIn | State::Connected) {
+                continue;
+            }
+            match self.room(handle, row, word, bytes_max) {
+                Room::Enough => self.push(&mut round, handle, row, word.owner.slot),
+                Room::TooSlow => {}
+                Room::Unserved if round.delivered > 0 => self.order(handle, Order::UNSERVED),
+                Room::Unserved => {
+                    self.end_round(round);
+                    return Err(Full);
+                }
             }
         }
         Ok(self.end_round(round))
     }
 
-    /// Whether an outbox takes so many bytes more. If it does not, its session is too slow; if it is filled faster than it is
-    /// written, that is noted.
+    /// Whether an outbox takes so many bytes more.
     #[inline]
-    fn has_room(&mut self, handle: RowHandle, row: &Row, word: RowWord, bytes: u64) -> bool {
-        let (pending, limit) = (row.pending() + bytes, self.settings.outbox_bytes);
-        if pending <= limit / 2 {
-            return true;
+    fn room(&mut self, handle: RowHandle, row: &Row, word: RowWord, bytes: u64) -> Room {
+        let pending = row.pending() + bytes;
+        if pending <= self.settings.outbox_bytes / 2 {
+            return Room::Enough;
         }
+        self.room_past_half(handle, row, word, pending)
+    }
+
+    /// The same where it is more than half full. If it takes no more, its session is too slow; if it is filled faster than it is
+    /// written, that is noted.
+    fn room_past_half(
+        &mut self,
+        handle: RowHandle,
+        row: &Row,
+        word: RowWord,
+        pending: u64,
+    ) -> Room {
+        let limit = self.settings.outbox_bytes;
         let blocked = row.blocked.peek() != 0;
-        let most = match blocked {
+        let served = self.view.lives(word.owner);
+        let most = match blocked && served {
             true => limit,
             false => limit.saturating_mul(UNWRITTEN_FACTOR),
         };
-        // Where nobody is there who could write it, nobody is slow.
-        if pending > most && self.view.lives(word.owner) {
-            self.order(handle, Order::SLOW);
-            return false;
+        if pending > most && !served {
+            return Room::Unserved;
         }
-        if !blocked {
+        if pending > most {
+            self.order(handle, Order::SLOW);
+            return Room::TooSlow;
+        }
+        if !blocked && !self.is_deserted(word.owner.slot) {
             self.congested = Some(Congestion {
                 slot: word.owner.slot,
                 turn: self.turns(word.owner.slot),
             });
         }
-        true
+        Room::Enough
+    }
+
+    /// True for a slot that has had no process for longer than an ordinary succession takes: nobody waits for its turns.
+    fn is_deserted(&self, slot: Slot) -> bool {
+        let control = &self.view.controls[usize::from(slot)];
+        let has_one = matches!(
+            ProcessState::of(control.state.get()),
+            ProcessState::Starting | ProcessState::Running
+        );
+        !has_one && self.view.now_ms().saturating_sub(control.heartbeat.peek()) > SUCCESSION_MS
     }
 
     /// The worker to blame if, since the last call, a message went to a session that has much to read only because its worker
@@ -292,11 +340,13 @@ impl<'t> Hands<'t> {
     }
 
     /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead has no turns, and neither has a
-    /// successor that has only been started.
+    /// successor that has only been started: its senders wait for that, but not longer than a succession takes. After that the limit
+    /// of the outbox alone holds.
     pub fn is_relieved(&self, congestion: Congestion) -> bool {
         let control = &self.view.controls[usize::from(congestion.slot)];
         // The present turn had begun already, so only the next one counts; one's own is over when this is asked.
         congestion.slot == self.me.slot
+            || self.is_deserted(congestion.slot)
             || ProcessState::of(control.state.get()) == ProcessState::Running
                 && (control.sleeping.get() != 0
                     || self.turns(congestion.slot).wrapping_sub(congestion.turn) >= 2)

@@ -26,8 +26,8 @@ pub struct House<'t> {
     /// Duplicates of the TCP connections' descriptors.
     vault: Vec<(RowHandle, OwnedFd)>,
     settings: Config,
-    /// Both workers use the first one's: a successor must take over before anyone reads.
-    window: ReadWindow<'t>,
+    /// Of each worker; its successors have the same.
+    windows: Vec<ReadWindow<'t>>,
 }
 
 /// A small table: capacity is a limit to be met in a test.
@@ -55,18 +55,20 @@ impl<'t> House<'t> {
                 work(table, me, settings)
             })
             .collect();
-        let me = ProcessId {
-            slot: FIRST_WORKER,
-            incarnation: 1,
+        let window = |number| {
+            let me = ProcessId {
+                slot: FIRST_WORKER + number,
+                incarnation: 1,
+            };
+            table.read_window(me).unwrap()
         };
-        let window = table.read_window(me).unwrap();
         House {
             table,
             seats: Seats::new(table),
             works,
             vault: Vec::new(),
             settings: settings.clone(),
-            window,
+            windows: (0..WORKERS as u8).map(window).collect(),
         }
     }
 
@@ -80,6 +82,55 @@ impl<'t> House<'t> {
 
     /// The worker is dead: the table is put in order, and a successor takes over what it had, as the master would arrange it.
     pub fn replace(&mut self, worker: usize) {
+        self.recover(worker);
+        self.succeed(FIRST_WORKER + worker as u8);
+    }
+
+    /// The worker is dead, and nobody can be started in its place: the other one takes over what it had.
+    pub fn hand_over(&mut self, from: usize, to: usize) {
+        self.recover(from);
+        self.pass_on(from, to);
+    }
+
+    /// The rows of a worker that is accounted for become the other's, who does not know of it yet.
+    pub fn reassign(&mut self, from: usize, to: usize) -> Vec<RowHandle> {
+        let (from, to) = (FIRST_WORKER + from as u8, FIRST_WORKER + to as u8);
+        let rows: Vec<RowHandle> = self
+            .table
+            .accounts()
+            .iter()
+            .filter(|account| account.owner.slot == from)
+            .map(|account| account.handle)
+            .collect();
+        for &row in &rows {
+            assert!(self.table.hand_over(&mut self.seats, row, to), "{row:?}");
+        }
+        assert_eq!(self.table.audit(), Vec::<String>::new());
+        rows
+    }
+
+    /// The other worker is given the descriptors of what was made its own.
+    pub fn give(&mut self, rows: &[RowHandle], to: usize) {
+        for row in rows {
+            if let Some((_, descriptor)) = self.vault.iter().find(|(kept, _)| kept == row) {
+                let descriptor = descriptor.try_clone().unwrap();
+                self.hand_over_seat(to, *row, descriptor);
+            }
+        }
+    }
+
+    fn pass_on(&mut self, from: usize, to: usize) {
+        let rows = self.reassign(from, to);
+        self.give(&rows, to);
+    }
+
+    /// Somebody can be started in that place again.
+    pub fn revive(&mut self, worker: usize) {
+        self.succeed(FIRST_WORKER + worker as u8);
+    }
+
+    /// The worker is dead: the table is put in order.
+    pub fn recover(&mut self, worker: usize) {
         let slot = FIRST_WORKER + worker as u8;
         let dead = ProcessId {
             slot,
@@ -92,7 +143,6 @@ impl<'t> House<'t> {
             assert!(self.seats.free(row));
             self.vault.retain(|(kept, _)| *kept != row);
         }
-        self.succeed(slot);
     }
 
     /// The worker makes place for a successor, as at a reload.
@@ -118,7 +168,8 @@ impl<'t> House<'t> {
             };
             let descriptors = vec![descriptor.try_clone().unwrap()];
             // Those of the other worker are refused.
-            successor.take_seats(vec![seat], descriptors, &mut self.window);
+            let window = &mut self.windows[usize::from(slot - FIRST_WORKER)];
+            successor.take_seats(vec![seat], descriptors, window);
         }
     }
 
@@ -155,7 +206,7 @@ impl<'t> House<'t> {
     pub fn connect(&mut self, worker: usize, transport: Transport) -> Client {
         let (client, server) = UnixStream::pair().unwrap();
         let (handle, client) = self.seat(worker, transport, client.into());
-        self.hand_over(worker, handle, server.into());
+        self.hand_over_seat(worker, handle, server.into());
         client
     }
 
@@ -175,15 +226,16 @@ impl<'t> House<'t> {
     pub fn hand_over_dialled(&mut self, worker: usize, handle: RowHandle) {
         let (_, descriptor) = self.vault.iter().find(|(row, _)| *row == handle).unwrap();
         let descriptor = descriptor.try_clone().unwrap();
-        self.hand_over(worker, handle, descriptor);
+        self.hand_over_seat(worker, handle, descriptor);
     }
 
-    fn hand_over(&mut self, worker: usize, handle: RowHandle, descriptor: OwnedFd) {
+    fn hand_over_seat(&mut self, worker: usize, handle: RowHandle, descriptor: OwnedFd) {
         let seat = Seat {
             row: handle.row,
             generation: handle.generation,
         };
-        self.works[worker].take_seats(vec![seat], vec![descriptor], &mut self.window);
+        let window = &mut self.windows[worker];
+        self.works[worker].take_seats(vec![seat], vec![descriptor], window);
     }
 
     fn seat(
@@ -231,7 +283,7 @@ impl<'t> House<'t> {
         let work = &mut self.works[worker];
         work.begin_turn();
         work.poller.wait(0, &mut work.events).unwrap();
-        work.turn(&mut self.window);
+        work.turn(&mut self.windows[worker]);
     }
 
     /// Turns both workers until nothing happens any more.
@@ -239,7 +291,7 @@ impl<'t> House<'t> {
         let mut quiet = 0;
         while quiet < 2 {
             quiet += 1;
-            for work in &mut self.works {
+            for (work, window) in self.works.iter_mut().zip(&mut self.windows) {
                 work.begin_turn();
                 work.poller.wait(0, &mut work.events).unwrap();
                 let waits = work.has_more_to_do() || !work.congested.is_empty();
@@ -247,7 +299,7 @@ impl<'t> House<'t> {
                     quiet = 0;
                 }
                 work.hands.awake();
-                work.turn(&mut self.window);
+                work.turn(window);
             }
             for worker in 0..WORKERS {
                 self.reap(worker);
