@@ -31,10 +31,12 @@ impl Master<'_> {
     }
 
     /// Looks, and answers those who asked. Only while everyone stands still.
-    pub fn audit_for(&mut self, clients: &[u32]) {
+    /// `orderly`: for nothing else, so that each process had heard all that it was told.
+    pub fn audit_for(&mut self, clients: &[u32], orderly: bool) {
         let accounts = self.table.accounts();
         let mut findings = self.table.audit();
         findings.extend(compare(&accounts, &self.vault, sys::tcp::counts));
+        findings.extend(self.audit_posts(&accounts, orderly));
         for finding in &findings {
             tracing::error!(finding, "audit");
         }

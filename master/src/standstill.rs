@@ -17,6 +17,8 @@ pub struct Standstill {
     dead: Vec<ProcessId>,
     /// Who waits for an audit on the control socket.
     pub audits: Vec<u32>,
+    /// Connections without a worker are to be handed over, or ended.
+    pub rescues: bool,
     until: Instant,
 }
 
@@ -45,6 +47,7 @@ impl Master<'_> {
         self.standstill.get_or_insert_with(|| Standstill {
             dead: Vec::new(),
             audits: Vec::new(),
+            rescues: false,
             until: now + patience,
         })
     }
@@ -75,13 +78,17 @@ impl Master<'_> {
         }
         let dead = std::mem::take(&mut standstill.dead);
         let audits = std::mem::take(&mut standstill.audits);
+        let rescues = standstill.rescues;
         self.standstill = None;
         if !dead.is_empty() {
             self.recover(&dead);
             self.table.end_pause();
         }
         if !audits.is_empty() {
-            self.audit_for(&audits);
+            self.audit_for(&audits, dead.is_empty());
+        }
+        if rescues {
+            self.rescue(now);
         }
         self.resume(now);
     }

@@ -28,6 +28,8 @@ pub struct House<'t> {
     settings: Config,
     /// Of each worker; its successors have the same.
     windows: Vec<ReadWindow<'t>>,
+    /// A worker that is dead and has no successor.
+    absent: Option<usize>,
 }
 
 /// A small table: capacity is a limit to be met in a test.
@@ -69,6 +71,7 @@ impl<'t> House<'t> {
             vault: Vec::new(),
             settings: settings.clone(),
             windows: (0..WORKERS as u8).map(window).collect(),
+            absent: None,
         }
     }
 
@@ -94,6 +97,10 @@ impl<'t> House<'t> {
 
     /// The rows of a worker that is accounted for become the other's, who does not know of it yet.
     pub fn reassign(&mut self, from: usize, to: usize) -> Vec<RowHandle> {
+        self.absent = Some(from);
+        // Its descriptors are gone, and its reports.
+        self.works[from].seats = crate::seats::Seats::default();
+        self.works[from].finished.clear();
         let (from, to) = (FIRST_WORKER + from as u8, FIRST_WORKER + to as u8);
         let rows: Vec<RowHandle> = self
             .table
@@ -154,6 +161,9 @@ impl<'t> House<'t> {
     }
 
     fn succeed(&mut self, slot: u8) {
+        self.absent = self
+            .absent
+            .filter(|absent| FIRST_WORKER + *absent as u8 != slot);
         assert_eq!(self.table.audit(), Vec::<String>::new());
         let interrupted = self.table.interrupted(slot);
         let me = self.table.start_process(slot, Role::Worker);
@@ -291,7 +301,10 @@ impl<'t> House<'t> {
         let mut quiet = 0;
         while quiet < 2 {
             quiet += 1;
-            for (work, window) in self.works.iter_mut().zip(&mut self.windows) {
+            for (number, work) in self.works.iter_mut().enumerate() {
+                if self.absent == Some(number) {
+                    continue;
+                }
                 work.begin_turn();
                 work.poller.wait(0, &mut work.events).unwrap();
                 let waits = work.has_more_to_do() || !work.congested.is_empty();
@@ -299,7 +312,7 @@ impl<'t> House<'t> {
                     quiet = 0;
                 }
                 work.hands.awake();
-                work.turn(window);
+                work.turn(&mut self.windows[number]);
             }
             for worker in 0..WORKERS {
                 self.reap(worker);
