@@ -6,6 +6,7 @@
 //!   may have died over one of them: handing that one over would carry the death to the next worker.
 //! - Where no other worker lives, connections that have had none for `server.abandon_ms` are ended, and told so where their stream stands
 //!   between two messages. Newcomers are refused then (`seating`).
+//! - When the server stops, connections without a worker are handed over at once: the others say goodbye to them.
 //! - Both are done in a standstill: whoever puts something into an outbox finds the owner in the row first and announces it there
 //!   then, and nobody may be between the two.
 
@@ -77,9 +78,9 @@ impl Master<'_> {
         }
         let config = &self.config.server;
         let patience_ms = match self.phase {
-            Phase::Running | Phase::Draining(_) if self.least_loaded().is_some() => {
-                config.handover_ms
-            }
+            Phase::Running if self.least_loaded().is_some() => config.handover_ms,
+            // Nobody is started for long any more, and the others can say goodbye to them.
+            Phase::Draining(_) if self.least_loaded().is_some() => 0,
             // One that leaves has a successor in a moment; and a stop has its own bound.
             Phase::Running if !self.workers().any(Post::has_somebody) => config.abandon_ms,
             _ => return None,
