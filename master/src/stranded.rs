@@ -190,7 +190,7 @@ impl Master<'_> {
             let mut posts = self.posts.iter();
             let post = posts.find(|post| post.slot == account.owner.slot);
             let occupant = post.and_then(|post| post.occupant.as_ref());
-            occupant.is_some_and(|occupant| !occupant.channel.is_waiting())
+            occupant.is_some_and(|it| it.stays() && !it.channel.is_waiting())
         };
         if orderly {
             findings.extend(unclaimed(accounts, settled));

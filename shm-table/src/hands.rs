@@ -6,6 +6,7 @@ mod cluster;
 mod mail;
 mod output;
 mod receive;
+mod room;
 mod send;
 mod session;
 mod turn;
@@ -28,7 +29,8 @@ use crate::view::{Expiry, View, unix_ms};
 pub use cluster::Elsewhere;
 pub use mail::{Mail, NotTaken};
 pub use output::Output;
-pub use send::{Congestion, Envelope, Message, SHORT_BYTES_MAX, Urgency};
+pub use room::Congestion;
+pub use send::{Envelope, Message, SHORT_BYTES_MAX, Urgency};
 pub use session::{
     GroupLimits, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, SameUser,
 };

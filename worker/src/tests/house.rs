@@ -16,6 +16,8 @@ use shm_table::{
 use crate::poller::Poller;
 use crate::work::Work;
 
+mod handover;
+
 pub const WORKERS: usize = 2;
 
 /// The server.
@@ -86,53 +88,6 @@ impl<'t> House<'t> {
     /// The worker is dead: the table is put in order, and a successor takes over what it had, as the master would arrange it.
     pub fn replace(&mut self, worker: usize) {
         self.recover(worker);
-        self.succeed(FIRST_WORKER + worker as u8);
-    }
-
-    /// The worker is dead, and nobody can be started in its place: the other one takes over what it had.
-    pub fn hand_over(&mut self, from: usize, to: usize) {
-        self.recover(from);
-        self.pass_on(from, to);
-    }
-
-    /// The rows of a worker that is accounted for become the other's, who does not know of it yet.
-    pub fn reassign(&mut self, from: usize, to: usize) -> Vec<RowHandle> {
-        self.absent = Some(from);
-        // Its descriptors are gone, and its reports.
-        self.works[from].seats = crate::seats::Seats::default();
-        self.works[from].finished.clear();
-        let (from, to) = (FIRST_WORKER + from as u8, FIRST_WORKER + to as u8);
-        let rows: Vec<RowHandle> = self
-            .table
-            .accounts()
-            .iter()
-            .filter(|account| account.owner.slot == from)
-            .map(|account| account.handle)
-            .collect();
-        for &row in &rows {
-            assert!(self.table.hand_over(&mut self.seats, row, to), "{row:?}");
-        }
-        assert_eq!(self.table.audit(), Vec::<String>::new());
-        rows
-    }
-
-    /// The other worker is given the descriptors of what was made its own.
-    pub fn give(&mut self, rows: &[RowHandle], to: usize) {
-        for row in rows {
-            if let Some((_, descriptor)) = self.vault.iter().find(|(kept, _)| kept == row) {
-                let descriptor = descriptor.try_clone().unwrap();
-                self.hand_over_seat(to, *row, descriptor);
-            }
-        }
-    }
-
-    fn pass_on(&mut self, from: usize, to: usize) {
-        let rows = self.reassign(from, to);
-        self.give(&rows, to);
-    }
-
-    /// Somebody can be started in that place again.
-    pub fn revive(&mut self, worker: usize) {
         self.succeed(FIRST_WORKER + worker as u8);
     }
 
