@@ -165,7 +165,7 @@ fn a_message_over_which_two_slots_died_costs_its_session_and_no_other() {
     let server = start(settings);
     let mut clients = crowd(&server);
     // One read: what stands before it is handled, what stands behind it is not.
-    let mut victim = clients.remove(3);
+    let victim = clients.remove(3);
     let line = |content: &str| {
         let message = json!({"type": "sendto", "to": "u0", "content": content, "quiet": true});
         format!("{message}\n")
