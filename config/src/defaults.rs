@@ -25,6 +25,8 @@ impl Default for Server {
             user: String::new(),
             proxies: Vec::new(),
             watchdog_ms: 5_000,
+            handover_ms: 2_000,
+            abandon_ms: 10_000,
         }
     }
 }

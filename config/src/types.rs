@@ -58,6 +58,11 @@ pub struct Server {
     pub proxies: Vec<Network>,
     /// A process whose heartbeat is older than this is killed and replaced; milliseconds, 1000 to 600000.
     pub watchdog_ms: u32,
+    /// How long a worker's slot may be empty before its connections are handed over to the other workers; milliseconds, 100 to 600000.
+    pub handover_ms: u32,
+    /// How long connections may have no worker, where there is no other to hand them over to, before they are ended; milliseconds,
+    /// 100 to 3600000.
+    pub abandon_ms: u32,
 }
 
 /// `[table]`: fixed at start, reserved in shared memory.
@@ -192,6 +197,8 @@ pub struct Diagnostics {
     pub echo: bool,
     /// A worker that handles a message with this text in it dies: to see what a crash costs. Empty = off.
     pub crash_word: String,
+    /// Processes that are to follow another in this slot end at their start: to see what a slot costs that cannot be filled. 0 = off.
+    pub fail_slot: u8,
 }
 
 /// `server.log_level`

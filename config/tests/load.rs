@@ -194,6 +194,21 @@ fn a_value_that_breaks_a_rule_is_blamed_on_its_line() {
         ("[table]\nsessions = 0", "table.sessions", "between 1 and"),
         ("[server]\nworkers = 61", "server.workers", "60"),
         ("[server]\nwatchdog_ms = 1", "server.watchdog_ms", "1000"),
+        (
+            "[server]\nhandover_ms = 1",
+            "server.handover_ms",
+            "between 100",
+        ),
+        (
+            "[server]\nabandon_ms = 3600001",
+            "server.abandon_ms",
+            "3600000",
+        ),
+        (
+            "[diagnostics]\nfail_slot = 64",
+            "diagnostics.fail_slot",
+            "63",
+        ),
         ("[server]\nnode = \"\"", "server.node", "name"),
         ("[server]\npid_file = \"\"", "server.pid_file", "file"),
         (

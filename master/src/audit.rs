@@ -30,8 +30,8 @@ impl Master<'_> {
         self.stand_still(now).audits.push(client);
     }
 
-    /// Looks, and answers those who asked. Only while everyone stands still, which they have done for so long, after they had gone on for
-    /// `went_on`.
+    /// Looks, and answers those who asked. Only while everyone stands still between two turns, which they have done for so long, after they
+    /// had gone on for `went_on`.
     pub fn audit_for(&mut self, clients: &[u32], went_on: Duration, stood_still: Duration) {
         let accounts = self.table.accounts();
         let mut findings = self.table.audit();
@@ -42,16 +42,7 @@ impl Master<'_> {
             findings.extend(forgotten(&accounts, &self.vault, patience + stood_still));
         }
         findings.extend(self.table.audit_waiting());
-        let deserted = self.posts.iter().filter(|post| {
-            post.occupant.is_none() && post.candidate.is_none() && post.recruits_at().is_none()
-        });
-        findings.extend(deserted.map(|post| {
-            let connections = self.vault.of_worker(post.slot);
-            format!(
-                "{} is empty, nobody is to be started there, and {connections} connections wait for it",
-                post.name()
-            )
-        }));
+        findings.extend(self.audit_posts(&accounts));
         for finding in &findings {
             tracing::error!(finding, "audit");
         }

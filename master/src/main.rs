@@ -36,6 +36,7 @@ mod status;
 mod status_cluster;
 mod status_turns;
 mod stop;
+mod stranded;
 mod succession;
 mod supervision;
 mod upgrade;

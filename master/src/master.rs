@@ -134,6 +134,7 @@ impl Master<'_> {
         self.settle_standstill(now);
         self.settle_shortage(now);
         self.fill_posts(now);
+        self.settle_stranded(now);
         self.settle_reload(now);
         self.settle_phase(now);
         self.refusals.time(&self.poller, now);
@@ -147,6 +148,7 @@ impl Master<'_> {
     fn next_wake(&self) -> Option<Instant> {
         [
             self.next_recruit(),
+            self.next_rescue(),
             self.is_crowded().then(|| Instant::now() + CROWDED_PAUSE),
             Some(self.watch_at),
             self.standstill.as_ref().map(Standstill::until),

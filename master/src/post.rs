@@ -44,6 +44,10 @@ pub struct Post {
     pub deaths: u32,
     /// The next pause.
     pub delay: Duration,
+    /// Since when it has had no occupant; `None` while there is one, and before the first.
+    pub vacant_since: Option<Instant>,
+    /// Candidates that have failed since then.
+    pub failures: u32,
 }
 
 /// What a member is at its post.
@@ -74,6 +78,8 @@ impl Post {
             again_at: Some(now),
             deaths: 0,
             delay: DELAY_MIN,
+            vacant_since: None,
+            failures: 0,
         }
     }
 
@@ -162,6 +168,17 @@ impl Post {
     pub fn recruits_at(&self) -> Option<Instant> {
         self.again_at
             .filter(|_| self.occupant.is_none() && self.candidate.is_none())
+    }
+
+    /// An occupant, or a candidate who can be one at once.
+    pub fn has_somebody(&self) -> bool {
+        let is_ready = |candidate: &Member| candidate.ready && !candidate.is_condemned();
+        self.occupant.is_some() || self.candidate.as_ref().is_some_and(is_ready)
+    }
+
+    /// Whether it is empty and could not be filled.
+    pub fn cannot_be_filled(&self) -> bool {
+        self.occupant.is_none() && self.failures > 0
     }
 
     /// Nobody is here in any way.

@@ -19,7 +19,7 @@ use crate::poller::{Poller, Token};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// When to come again, in seconds, as told in `Retry-After`.
-const RETRY_AFTER: &str = "5";
+pub const RETRY_AFTER: &str = "5";
 
 /// Why somebody is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Reason {
     TooManyFromThere,
     /// The server is stopping.
     Draining,
+    /// No worker lives, and none can be started.
+    Unserved,
 }
 
 impl Reason {
@@ -38,6 +40,7 @@ impl Reason {
             Self::Full => "the server is full, try again later",
             Self::TooManyFromThere => "too many connections from your address",
             Self::Draining => "the server is stopping, try again later",
+            Self::Unserved => "no process of the server can serve you now, try again later",
         }
     }
 }
@@ -65,19 +68,26 @@ impl Refusals {
     pub fn refuse(
         &mut self,
         poller: &Poller,
-        mut connection: TcpStream,
+        connection: TcpStream,
         transport: Transport,
         reason: Reason,
         most: u32,
     ) {
         self.total += 1;
-        if self.lingering.len() >= most as usize {
-            return;
+        if self.lingering.len() < most as usize {
+            self.let_go(poller, connection, &answer(transport, reason), most);
         }
-        // A new connection has room for these few bytes; one that has not is gone.
-        let told = connection.write(&answer(transport, reason)).is_ok()
+    }
+
+    /// Tells a client its last words and lets it go: those of whom too many linger already without waiting whether they arrive.
+    pub fn let_go(&mut self, poller: &Poller, mut connection: TcpStream, words: &[u8], most: u32) {
+        // A new connection has room for these few bytes; one that has not, or is gone, is not told.
+        let told = !words.is_empty()
+            && connection.write_all(words).is_ok()
             && connection.shutdown(Shutdown::Write).is_ok();
-        if !told {
+        if !told || self.lingering.len() >= most as usize {
+            // Another process may have it open, though none serves it.
+            let _ = connection.shutdown(Shutdown::Both);
             return;
         }
         let number = self.next;

@@ -4,6 +4,8 @@
 //!   post is the candidate's with all its connections. Then comes the next post.
 //! - If a candidate cannot be started, ends or is not ready in time, or if a new occupant dies young, the reload fails: posts that were
 //!   filled anew get the executable of before again in the same way, the others never lost their occupants.
+//! - A post that is empty because it could not be filled is filled by the new executable; if that cannot either, the others have it
+//!   all the same, and the outcome says so.
 //! - Which executable a post has besides is not the reload's business: a death meanwhile is dealt with like any other.
 //! - When the last new occupant has lived for a while, the new executable is the one from which the dead are replaced.
 
@@ -33,6 +35,8 @@ pub struct Reload {
     step: Option<Step>,
     /// Posts that have the new executable.
     replaced: Vec<usize>,
+    /// Posts that were empty because they could not be filled, and that the new executable could not fill either, with the reason.
+    unfilled: Vec<String>,
     /// Why it failed.
     failure: Option<String>,
     /// When all new occupants have lived long enough.
@@ -47,6 +51,10 @@ struct Step {
     pid: Option<i32>,
     /// When the occupant died, before there was a candidate ready to succeed it.
     empty_since: Option<Instant>,
+    /// It was empty before.
+    was_empty: bool,
+    /// And a candidate had failed there already.
+    was_unfilled: bool,
 }
 
 impl Reload {
@@ -119,6 +127,7 @@ impl Master<'_> {
             left: (0..self.posts.len()).collect(),
             step: None,
             replaced: Vec::new(),
+            unfilled: Vec::new(),
             failure: None,
             proven_at: Instant::now(),
         })
@@ -163,6 +172,8 @@ impl Master<'_> {
                     post,
                     pid: None,
                     empty_since: None,
+                    was_empty: !self.posts[post].has_somebody(),
+                    was_unfilled: self.posts[post].cannot_be_filled(),
                 });
                 continue;
             };
@@ -219,8 +230,23 @@ impl Master<'_> {
 
     fn step_failed(&mut self, reload: &mut Reload, post: usize, why: &str) {
         let name = self.posts[post].name();
-        reload.step = None;
-        if reload.failure.is_some() {
+        // It was empty already: if others could not fill it either, or the new executable is at work in the like, that it cannot be filled
+        // is not the new executable's fault.
+        let role = self.posts[post].role;
+        let is_like = |&other: &usize| self.posts[other].role == role;
+        let is_excused = reload.step.take().is_some_and(|step| {
+            step.was_unfilled || step.was_empty && reload.replaced.iter().any(is_like)
+        });
+        if reload.failure.is_none() && is_excused {
+            tracing::error!(
+                process = name,
+                why,
+                "it still cannot be filled; the reload goes on"
+            );
+            reload
+                .unfilled
+                .push(format!("{name} still cannot be filled: {why}"));
+        } else if reload.failure.is_some() {
             tracing::error!(process = name, why, "it could not be put back");
         } else {
             reload.fail(format!("{name}: {why}"));
@@ -238,12 +264,16 @@ impl Master<'_> {
             return None;
         }
         self.image = Rc::clone(&reload.image);
-        Some(Ok(format!(
+        let mut text = format!(
             "{}; {} processes replaced by {}",
             reload.settings,
             reload.replaced.len(),
             reload.image.path().display()
-        )))
+        );
+        for unfilled in &reload.unfilled {
+            text = format!("{text}; {unfilled}");
+        }
+        Some(Ok(text))
     }
 
     /// A candidate has died. True: the reload has failed with it, and the post is to have one of the executable of before.
@@ -252,12 +282,13 @@ impl Master<'_> {
             return false;
         };
         let is_step = |step: Step| step.post == index && step.pid == Some(candidate.pid());
-        let fails = reload.failure.is_none();
+        let failed_before = reload.failure.is_some();
         let lost = reload.step.is_some_and(is_step);
         if lost {
             let why = format!("the new process ended before it was ready: {why}");
             self.step_failed(&mut reload, index, &why);
         }
+        let fails = !failed_before && reload.failure.is_some();
         self.reload = Some(reload);
         lost && fails
     }

@@ -1,6 +1,7 @@
 //! Newcomers: accepted, given a row and a worker, or refused with a word.
 //!
 //! The worker with the fewest connections gets the next; one that has not taken its last ones yet is passed over while there are others.
+//! Nobody is seated where nobody has been for `server.handover_ms`; where that is everywhere, newcomers are refused.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -56,7 +57,7 @@ impl Master<'_> {
         }
         // The listeners are open only while there is a worker; the last one may have died or left in this very turn.
         let Some(worker) = self.least_loaded().or_else(|| self.next_worker()) else {
-            return self.refuse(connection, transport, Reason::Full);
+            return self.refuse(connection, transport, Reason::Unserved);
         };
         let limits = &self.config.limits;
         let timeout_ms = match transport {
@@ -127,7 +128,7 @@ impl Master<'_> {
     }
 
     /// The worker that gets the next newcomer.
-    fn least_loaded(&self) -> Option<ProcessId> {
+    pub fn least_loaded(&self) -> Option<ProcessId> {
         self.posts
             .iter()
             .filter(|post| post.role == RoleName::Worker)
@@ -139,9 +140,10 @@ impl Master<'_> {
 
     /// A worker that is yet to come: it gets what waits for its slot when its post becomes its own.
     fn next_worker(&self) -> Option<ProcessId> {
+        let now = Instant::now();
         self.posts
             .iter()
-            .filter(|post| post.role == RoleName::Worker)
+            .filter(|post| post.role == RoleName::Worker && !self.is_deserted(post, now))
             .map(|post| post.slot)
             .min_by_key(|&slot| self.vault.of_worker(slot))
             .map(|slot| self.table.next_process(slot))
@@ -151,8 +153,9 @@ impl Master<'_> {
     pub fn settle_listeners(&mut self, now: Instant) {
         self.listeners.time(now);
         let served = match self.phase {
-            Phase::Running => self.least_loaded().is_some(),
+            Phase::Running if self.least_loaded().is_some() => true,
             // They are refused, which needs no worker.
+            Phase::Running => self.unserved_from().is_some_and(|at| at <= now),
             Phase::Draining(_) => true,
             Phase::Starting | Phase::Ending(_) | Phase::Over(_) => false,
         };

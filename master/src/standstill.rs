@@ -20,6 +20,8 @@ pub struct Standstill {
     /// Since when they go on without one, and since when they do not.
     went_on: Instant,
     since: Instant,
+    /// Connections without a worker are to be handed over, or ended.
+    pub rescues: bool,
     until: Instant,
 }
 
@@ -51,6 +53,7 @@ impl Master<'_> {
             audits: Vec::new(),
             went_on,
             since: now,
+            rescues: false,
             until: now + patience,
         })
     }
@@ -82,16 +85,21 @@ impl Master<'_> {
         let dead = std::mem::take(&mut standstill.dead);
         let audits = std::mem::take(&mut standstill.audits);
         let (went_on, since) = (standstill.went_on, standstill.since);
+        let rescues = standstill.rescues;
         self.standstill = None;
-        if dead.is_empty() {
+        let is_orderly = dead.is_empty();
+        if !is_orderly {
+            self.recover(&dead);
+            self.table.end_pause();
+        } else if !audits.is_empty() {
             let went_on_for = since.saturating_duration_since(went_on);
             self.audit_for(&audits, went_on_for, now.saturating_duration_since(since));
-            return self.resume(now);
         }
-        self.recover(&dead);
-        self.table.end_pause();
+        if rescues {
+            self.rescue(now);
+        }
         self.resume(now);
-        if !audits.is_empty() {
+        if !is_orderly && !audits.is_empty() {
             // Who waited for a lock stood still in the middle of a turn; the audit is for what is true between two.
             let again = self.stand_still(now);
             again.audits = audits;

@@ -81,7 +81,10 @@ impl Master<'_> {
         tracing::info!(asked_by, sessions = self.seats.seated(), "stopping");
         self.table.set_draining(true);
         let drain = Duration::from_millis(self.config.limits.drain_timeout_ms.into());
-        self.phase = Phase::Draining(Instant::now() + drain + MARGIN);
+        let now = Instant::now();
+        self.phase = Phase::Draining(now + drain + MARGIN);
+        // Before the workers are told, who might be done with their own before they have been given the others.
+        self.settle_stranded(now);
         self.drain(RoleName::Worker);
     }
 

@@ -3,6 +3,7 @@
 //! - A candidate may be started at any time, beside a living occupant and while the table is put in order: it touches nothing.
 //! - It is promoted only when its predecessor is dead and accounted for, or has left. It gets every connection of the slot then, those that
 //!   its predecessor served and those that nobody has served yet.
+//! - A slot that cannot be filled keeps nobody waiting: see `stranded`.
 //! - While the server stops, only a post that still has connections is filled, and the link's until the last of them is gone.
 
 use std::rc::Rc;
@@ -114,6 +115,7 @@ impl Master<'_> {
     fn cannot_recruit(&mut self, index: usize, refused: &Refused, now: Instant) {
         let (slot, role) = (self.posts[index].slot, self.posts[index].role.as_str());
         let why = &refused.why;
+        self.posts[index].failures += 1;
         if matches!(self.phase, Phase::Starting) {
             self.phase = Phase::Over(Err(format!("a {role} cannot be started: {why}")));
         } else if refused.no_room {
@@ -191,6 +193,8 @@ impl Master<'_> {
         }
         member.id = id;
         post.again_at = None;
+        post.vacant_since = None;
+        post.failures = 0;
         post.occupant = Some(member);
     }
 
@@ -214,6 +218,7 @@ impl Master<'_> {
         if post.candidate.is_none() {
             post.again_at = Some(now);
         }
+        post.vacant_since = Some(now);
         post.leavers.push(member);
     }
 

@@ -70,6 +70,7 @@ impl Master<'_> {
         let now = Instant::now();
         let goes_back = self.candidate_lost(index, candidate, &candidate.why(ending));
         let post = &mut self.posts[index];
+        post.failures += 1;
         if !candidate.is_condemned() {
             post.deaths += 1;
             tracing::error!(
@@ -97,11 +98,12 @@ impl Master<'_> {
         let (lived, why) = (occupant.age(now), occupant.why(ending));
         let connections = self.vault.of_worker(slot);
         self.table.process_ended(occupant.id);
+        self.posts[index].vacant_since = Some(now);
         if self.phase.is_stopping() && ending == Ending::Exited(0) && connections == 0 {
             tracing::debug!(slot, role, pid, "process ended as asked");
             return;
         }
-        post.deaths += 1;
+        self.posts[index].deaths += 1;
         let goes_back = self.occupant_lost(index, occupant, &why, lived);
         let succession = if goes_back {
             self.posts[index].again_at = Some(now);

@@ -141,6 +141,10 @@ fn post_of<'m>(post: &'m Post, along: &mut Along<'m>, now: Instant) -> state::Po
             .map(|at| ms(at.saturating_duration_since(now))),
         delay_ms: ms(post.delay),
         deaths: post.deaths,
+        vacant_ms: post
+            .vacant_since
+            .map(|since| ms(now.saturating_duration_since(since))),
+        failures: post.failures,
     }
 }
 

@@ -125,6 +125,12 @@ pub struct Post {
     /// The pause after the next early death.
     pub delay_ms: u64,
     pub deaths: u32,
+    /// How long it has had no occupant.
+    #[serde(default)]
+    pub vacant_ms: Option<u64>,
+    /// Candidates that have failed since then.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// A child process.
@@ -295,6 +301,8 @@ pub(crate) mod tests {
             leavers: Vec::new(),
             delay_ms: 3_200,
             deaths: 5,
+            vacant_ms: Some(2_500),
+            failures: 3,
         };
         let mut config = Config::default();
         config.limits.refusals = 7;

@@ -220,9 +220,13 @@ fn post_of(
     for leaver in &post.leavers {
         filled.leavers.push(member(post.slot, leaver)?);
     }
-    filled.again_at = post
-        .again_in_ms
-        .map(|in_ms| now + Duration::from_millis(in_ms));
+    // What the one before could not start, this one may be able to: it tries at once.
+    filled.again_at = post.again_in_ms.map(|_| now);
+    filled.vacant_since = filled.occupant.is_none().then(|| {
+        let vacant = Duration::from_millis(post.vacant_ms.unwrap_or(0));
+        now.checked_sub(vacant).unwrap_or(now)
+    });
+    filled.failures = post.failures;
     filled.delay = Duration::from_millis(post.delay_ms);
     filled.deaths = post.deaths;
     Ok(filled)

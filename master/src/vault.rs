@@ -96,6 +96,26 @@ impl Vault {
         true
     }
 
+    /// Gives a connection out of the hand, which nobody serves any more. `None`: it is not here.
+    pub fn release(&mut self, seat: Seat) -> Option<TcpStream> {
+        self.take(seat).map(|entry| entry.connection)
+    }
+
+    /// A connection is another worker's from here on. False: it is not here.
+    pub fn pass(&mut self, seat: Seat, to: Slot) -> bool {
+        let entry = self.entries.get_mut(seat.row as usize);
+        let Some(entry) = entry.and_then(|entry| entry.as_mut()) else {
+            return false;
+        };
+        if entry.generation != seat.generation {
+            return false;
+        }
+        let from = std::mem::replace(&mut entry.worker, to);
+        self.by_worker[usize::from(from)] -= 1;
+        self.by_worker[usize::from(to)] += 1;
+        true
+    }
+
     /// A connection really comes from this network. False: so it is counted already, or it is not here.
     pub fn moved(&mut self, seat: Seat, network: Network) -> bool {
         let entry = self.entries.get_mut(seat.row as usize);
@@ -276,6 +296,28 @@ mod tests {
                 })
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_connection_that_passes_to_another_worker_is_counted_there() {
+        let mut vault = Vault::new(2);
+        let seat = Seat {
+            row: 1,
+            generation: 3,
+        };
+        let old = Seat {
+            generation: 2,
+            ..seat
+        };
+        vault.keep(seat, connection().1, network("10.0.0.1:1"), 4);
+        assert!(!vault.pass(old, 5));
+        assert!(vault.pass(seat, 5));
+        assert_eq!((vault.of_worker(4), vault.of_worker(5)), (0, 1));
+        assert_eq!(vault.worker_of(seat), Some(5));
+        assert!(vault.release(old).is_none());
+        assert!(vault.release(seat).is_some());
+        assert_eq!(vault.of_worker(5), 0);
+        assert!(!vault.pass(seat, 4));
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl MasterEnd {
         !self.queue.is_empty() && !self.crowded
     }
 
+    /// Whether something is queued that the role has not been sent.
+    pub fn is_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Whether the last flush ended because the system had too many descriptors on their way: to be tried again in a moment.
     pub fn is_crowded(&self) -> bool {
         self.crowded

@@ -49,6 +49,9 @@ pub enum RoleError {
     /// The system refused a preparation.
     #[error("{0}")]
     Os(#[from] io::Error),
+    /// The configuration says so.
+    #[error("diagnostics.fail_slot is the number of its slot")]
+    ToldToFail,
 }
 
 impl RoleError {
@@ -57,7 +60,7 @@ impl RoleError {
         match self {
             Self::Channel(ChannelError::Gone | ChannelError::DescriptorsLost)
             | Self::NoHello(_) => EXIT_FAILED,
-            Self::Channel(_) | Self::Os(_) => EXIT_CANNOT_WORK,
+            Self::Channel(_) | Self::Os(_) | Self::ToldToFail => EXIT_CANNOT_WORK,
         }
     }
 }
@@ -113,6 +116,10 @@ fn introduce(kind: &str, channel: &Rc<Channel>) -> Result<Start, RoleError> {
         let _ = prctl::set_name(&name);
     }
     logging::init_inherited(&settings.server, &name);
+    // The first one of a slot works: the server is to start.
+    if settings.diagnostics.fail_slot == slot && slot != 0 && incarnation > 1 {
+        return Err(RoleError::ToldToFail);
+    }
     Ok(Start {
         channel: Rc::clone(channel),
         slot,

@@ -6,9 +6,11 @@ mod cluster;
 mod mail;
 mod output;
 mod receive;
+mod room;
 mod send;
 mod session;
 mod turn;
+mod windows;
 
 use std::net::SocketAddr;
 
@@ -27,10 +29,12 @@ use crate::view::{Expiry, View, unix_ms};
 pub use cluster::Elsewhere;
 pub use mail::{Mail, NotTaken};
 pub use output::Output;
-pub use send::{Congestion, Envelope, Message, SHORT_BYTES_MAX, Urgency};
+pub use room::Congestion;
+pub use send::{Envelope, Message, SHORT_BYTES_MAX, Urgency};
 pub use session::{
     GroupLimits, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, SameUser,
 };
+pub use windows::Found;
 
 /// Limits that hands enforce; all may change while they work.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,7 @@ pub struct HandsSettings {
     pub outbox_bytes: u64,
 }
 
-/// The arena, or the outbox entries, are at their limit. Nothing was changed.
+/// The arena, or the outbox entries, are at their limit, or the outbox of a session that nobody serves at the moment. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the arena is full")]
 pub struct Full;
@@ -127,7 +131,7 @@ impl<'t> Hands<'t> {
     }
 
     /// Takes a row into this process's care: one that was seated for this slot, which enters `state`, or one that a
-    /// predecessor in this slot has left, in whatever state that is. [`Stale`] for every other row.
+    /// predecessor in this slot has left, or that was handed over to this slot, in whatever state that is. [`Stale`] for every other row.
     pub fn claim(&mut self, handle: RowHandle, state: State, fd: i32) -> Result<Claimed, Stale> {
         let row = self.view.row(handle).ok_or(Stale)?;
         let word = row.check(handle).ok_or(Stale)?;
@@ -284,54 +288,6 @@ impl<'t> Hands<'t> {
                 self.view.set_deadline(handle.row, at_ms);
             }
         }
-    }
-
-    /// Notes whose input is about to land in the read window, and which byte of that input (wrapping) the window's
-    /// first byte is; before each read, when nothing in the window counts any more.
-    #[inline]
-    pub fn note_reading(&mut self, handle: RowHandle, window_at: u64) {
-        self.asked_for = None;
-        let control = &self.view.controls[usize::from(self.me.slot)];
-        // Killed between the two, this process has not read anything of that row yet.
-        control.window_at.put(window_at);
-        control.reading.put(handle.link().0);
-    }
-
-    /// Notes that all input in the read window is accounted for by a committed stream.
-    #[inline]
-    pub fn reading_done(&self) {
-        self.view.controls[usize::from(self.me.slot)].reading.put(0);
-    }
-
-    /// Where in a row's input the read window begins (wrapping), if it is that row's input which a predecessor had in it
-    /// when it ended.
-    pub fn window_at(&self, handle: RowHandle) -> Option<u64> {
-        let control = &self.view.controls[usize::from(self.me.slot)];
-        (Link(control.reading.peek()) == handle.link()).then(|| control.window_at.peek())
-    }
-
-    /// The row of this slot whose input is in the read window and which this process has yet to claim: until then the
-    /// window must not be written.
-    pub fn interrupted(&self) -> Option<RowHandle> {
-        let control = &self.view.controls[usize::from(self.me.slot)];
-        let handle = Link(control.reading.peek()).row()?;
-        let word = self.view.row(handle)?.check(handle)?;
-        let unclaimed = word.owner.slot == self.me.slot && word.owner != self.me;
-        (unclaimed && !matches!(word.state, State::Seated | State::Done)).then_some(handle)
-    }
-
-    /// Notes that the input of an own row, from `consumed` on, was being handled when a process died. True: so it was
-    /// noted before, for the same place.
-    pub fn suspect(&self, handle: RowHandle, consumed: u64) -> bool {
-        let Some((row, _)) = self.mine(handle) else {
-            return false;
-        };
-        let place = consumed.wrapping_add(1);
-        if row.suspect.peek() == place {
-            return true;
-        }
-        row.suspect.set(place);
-        false
     }
 
     /// Gives back all that is in hand, so that another process can take this one's place without a recovery. Nothing may

@@ -60,6 +60,8 @@ mod loom_tests;
 #[cfg(not(loom))]
 mod audit;
 #[cfg(not(loom))]
+mod handover;
+#[cfg(not(loom))]
 mod hands;
 #[cfg(not(loom))]
 mod header;
@@ -95,9 +97,9 @@ pub use control::{Counter, ProcessState, Role};
 pub use handle::{API, FIRST_WORKER, LINK, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
-    Claimed, Congestion, Elsewhere, Envelope, Full, GroupLimits, Hands, HandsSettings, JoinRefused,
-    Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message, NotTaken, Output,
-    SHORT_BYTES_MAX, SameUser, Stale, Urgency,
+    Claimed, Congestion, Elsewhere, Envelope, Found, Full, GroupLimits, Hands, HandsSettings,
+    JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message, NotTaken,
+    Output, SHORT_BYTES_MAX, SameUser, Stale, Urgency,
 };
 #[cfg(not(loom))]
 pub use inbox::{INBOX_IDS, Inbox};

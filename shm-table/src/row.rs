@@ -121,6 +121,8 @@ impl Order {
     pub const SHUTDOWN: Order = Order(16);
     /// There are too many connections from the client's address already (1013).
     pub const CROWDED: Order = Order(32);
+    /// Something that others have could not be put into the outbox, because for too long no process was there to write it (1013).
+    pub const UNSERVED: Order = Order(64);
 }
 
 /// The part of a row's `orders` in which each bit is an [`Order`].

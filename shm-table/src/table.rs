@@ -7,12 +7,12 @@ use std::cell::UnsafeCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Block};
 use crate::handle::FIRST_WORKER;
 use crate::header::{Header, LAYOUT_VERSION, MAGIC};
-use crate::layout::{Capacity, Layout, Section, WINDOW_BYTES, layout_hash};
+use crate::layout::{Capacity, Layout, Section, layout_hash};
 use crate::mapping::Mapping;
 use crate::segment::{self, Claim, Identity, random};
 use crate::view::{View, monotonic_ms};
@@ -68,7 +68,8 @@ struct PrivatePage(UnsafeCell<[u8; 4096]>);
 pub struct Table {
     backing: Backing,
     layout: Layout,
-    window_taken: AtomicBool,
+    /// Workers, as bits, whose read windows were handed out in this process.
+    windows_taken: AtomicU64,
 }
 
 // SAFETY: the mapping is process-wide memory that any thread may use; everything in it that is shared is reached
@@ -92,7 +93,7 @@ impl Table {
         let table = Table {
             backing: Backing::Shared(mapping),
             layout,
-            window_taken: AtomicBool::new(false),
+            windows_taken: AtomicU64::new(0),
         };
         table.initialise(capacity, identity);
         Ok((table, claim))
@@ -107,7 +108,7 @@ impl Table {
         let table = Table {
             backing: Backing::Private(pages),
             layout,
-            window_taken: AtomicBool::new(false),
+            windows_taken: AtomicU64::new(0),
         };
         table.initialise(capacity, Identity::random());
         table
@@ -144,7 +145,7 @@ impl Table {
         Ok(Table {
             backing: Backing::Shared(mapping),
             layout,
-            window_taken: AtomicBool::new(false),
+            windows_taken: AtomicU64::new(0),
         })
     }
 
@@ -184,21 +185,12 @@ impl Table {
 
     /// The read window of a worker's slot; once per process, and `None` for other roles.
     pub fn read_window(&self, me: ProcessId) -> Option<ReadWindow<'_>> {
-        let worker = usize::from(me.slot.checked_sub(FIRST_WORKER)?);
-        let offset = worker * WINDOW_BYTES;
-        if offset >= self.layout.windows.count || self.window_taken.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        // SAFETY: the range lies within the section (just checked), each slot has its own, the slot has one
-        // process at a time (the master starts the next after the death of the last), and this process hands
-        // the window out once.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(
-                self.base().add(self.layout.windows.offset + offset),
-                WINDOW_BYTES,
-            )
-        };
-        Some(ReadWindow::new(bytes))
+        let window = self.view().window(me.slot)?;
+        // The slot has one process at a time (the master starts the next after the death of the last), and this process hands the
+        // window out once.
+        let bit = 1 << (me.slot - FIRST_WORKER);
+        let taken = self.windows_taken.fetch_or(bit, Ordering::Relaxed);
+        (taken & bit == 0).then(|| ReadWindow::new(window))
     }
 
     pub(crate) fn view(&self) -> View<'_> {
@@ -225,6 +217,10 @@ impl Table {
             },
             ready_summaries: self.section(layout.ready_summaries),
             ready_rows: self.section(layout.ready_rows),
+            windows: self.section(Section {
+                count: layout.windows.count / size_of::<Block>(),
+                ..layout.windows
+            }),
             mailbox: &self.section(layout.mailbox)[0],
             inboxes: self.section(layout.inboxes),
             cluster: &self.section(layout.cluster)[0],

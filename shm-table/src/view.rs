@@ -2,13 +2,14 @@
 
 use siphasher::sip::SipHasher13;
 
-use crate::arena::{Arena, Block, BlockHead};
+use crate::arena::{Arena, BLOCK_BYTES, Block, BlockHead};
 use crate::cluster::ClusterWords;
 use crate::control::Control;
 use crate::groups::{Chunk, Group};
 use crate::handle::{FIRST_WORKER, LINK, ProcessId, RowHandle, Slot};
 use crate::header::Header;
 use crate::inbox::InboxRecord;
+use crate::layout::WINDOW_BYTES;
 use crate::lock::Lock;
 use crate::mailbox::Mailbox;
 use crate::outbox::Node;
@@ -55,6 +56,8 @@ pub(crate) struct View<'t> {
     pub arena: Arena<'t>,
     pub ready_summaries: &'t [Word64],
     pub ready_rows: &'t [Word64],
+    /// The read windows of all workers, one behind the other.
+    pub windows: &'t [Block],
     pub mailbox: &'t Mailbox,
     pub inboxes: &'t [InboxRecord],
     pub cluster: &'t ClusterWords,
@@ -167,6 +170,13 @@ impl<'t> View<'t> {
                 .get(worker * high..(worker + 1) * high)?,
             rows: self.ready_rows.get(worker * low..(worker + 1) * low)?,
         })
+    }
+
+    /// The read window of a worker's slot; `None` for other slots.
+    pub fn window(&self, slot: Slot) -> Option<&'t [Block]> {
+        const BLOCKS: usize = WINDOW_BYTES / BLOCK_BYTES;
+        let first = usize::from(slot.checked_sub(FIRST_WORKER)?) * BLOCKS;
+        self.windows.get(first..first + BLOCKS)
     }
 
     /// Hash of a name, keyed per segment.

@@ -58,6 +58,7 @@ mod shutdown;
 mod slow;
 mod soak;
 mod start;
+mod stranded;
 mod supervision;
 mod unread;
 mod upgrade;

@@ -6,7 +6,8 @@
 //! - bytes written and not accounted for are skipped;
 //! - bytes read and not accounted for are still in the read window, which belongs to the slot and not to the process; they
 //!   are parsed from there, by the code that parses every read. The message that was being handled is handled
-//!   once more, with the same ordinal and so with the same id.
+//!   once more, with the same ordinal and so with the same id. Where the connection was handed over because nobody could fill the dead
+//!   process's slot, they are in that slot's window, which nobody writes to until they are accounted for.
 //!
 //! A few steps of a connection's life change its row's state before the stream is committed. Where the two disagree, the
 //! state is set so that doing the step again gives what doing it once would have.
@@ -17,7 +18,7 @@ use std::os::fd::AsFd;
 
 use protocol::code::CloseCode;
 use protocol::ws::{Decoder, Event};
-use shm_table::{Counter, ReadWindow, State, Transport};
+use shm_table::{Counter, Found, ReadWindow, State, Transport};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
@@ -60,10 +61,8 @@ impl Work<'_> {
         if !connection.gone {
             self.tell_client_again(connection);
         }
-        // Whether its input was found in the window or not: the window is free from here on.
-        if self.hands.window_at(connection.handle).is_some() {
-            self.hands.reading_done();
-        }
+        // Whether its input was found in a window or not: the window is free from here on.
+        self.hands.release_input(connection.handle);
         self.look_at_window();
     }
 
@@ -117,10 +116,10 @@ impl Work<'_> {
             connection.stream.consumed = consumed;
             self.commit(connection);
         } else {
-            let interrupted = self.hands.window_at(connection.handle).is_some();
-            let behind = connection.has(Flag::Behind) && interrupted;
+            let found = self.hands.find_input(connection.handle);
+            let behind = connection.has(Flag::Behind) && found.is_some();
             if lost > 0 || behind {
-                self.go_on_handling(connection, window, lost);
+                self.go_on_handling(connection, window, lost, found);
             }
         }
         if connection.gone {
@@ -139,18 +138,19 @@ impl Work<'_> {
         connection: &mut Connection,
         window: &mut ReadWindow<'_>,
         lost: u64,
+        found: Option<Found>,
     ) {
         let row = connection.handle.row;
         let from = connection.stream.consumed;
         if self.hands.suspect(connection.handle, from) {
-            self.log_poison(connection, window, lost);
+            self.log_poison(connection, lost, found);
             self.hands.count(Counter::Poisoned, 1);
             connection.stream.consumed = from.wrapping_add(lost);
             connection.set(Flag::Behind, false);
             self.close_curtly(connection, CloseCode::INTERNAL, Words::None);
             return;
         }
-        if !self.salvage(window, connection, lost) {
+        if !self.salvage(window, connection, lost, found) {
             tracing::error!(
                 row,
                 lost,
@@ -160,17 +160,16 @@ impl Work<'_> {
         }
     }
 
-    fn log_poison(&self, connection: &Connection, window: &ReadWindow<'_>, lost: u64) {
+    fn log_poison(&self, connection: &Connection, lost: u64, found: Option<Found>) {
         let handle = connection.handle;
-        let place = self.hands.window_at(handle).and_then(|at| {
-            let from = usize::try_from(connection.stream.consumed.wrapping_sub(at)).ok()?;
-            let end = from.checked_add(usize::try_from(lost).ok()?)?;
-            window.get(from..end)
-        });
         let mut input = Vec::new();
         self.hands.receive_read(&connection.stream, 0, &mut input);
         let assembled = connection.assembled() as usize;
-        input.extend_from_slice(place.unwrap_or_default());
+        if let Some(found) = found {
+            let from = connection.stream.consumed;
+            // What is not there is not shown.
+            let _ = self.hands.copy_input(found, from, lost, &mut input);
+        }
         let shown = match input.split_at_checked(assembled) {
             Some((before, fresh)) if connection.is_framed() => {
                 [before, &self.unmasked(connection.decoder(), fresh)].concat()

@@ -17,6 +17,9 @@ impl Work<'_> {
         if orders.has(Order::SLOW) {
             self.drop_slow(connection);
         }
+        if orders.has(Order::UNSERVED) {
+            self.let_down(connection);
+        }
         if orders.has(Order::REPLACED) {
             self.kick(connection, CloseCode::REPLACED);
         }
@@ -44,6 +47,14 @@ impl Work<'_> {
         self.hands
             .discard_output(connection.handle, &mut connection.stream);
         self.kick(connection, CloseCode::SLOW_CONSUMER);
+    }
+
+    /// It was not given something that others have, because nobody served it for too long: it ends, so that its client knows. What is
+    /// queued for it comes first.
+    fn let_down(&mut self, connection: &mut Connection) {
+        if !connection.closing() && connection.state != State::Handshake {
+            self.kick(connection, CloseCode::TRY_AGAIN);
+        }
     }
 
     /// Which deadline it was follows from the state. The timer takes a deadline away when it orders;

@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 
 use protocol::code::{CloseCode, ErrorCode};
-use shm_table::{Counter, ReadWindow};
+use shm_table::{Counter, Found, ReadWindow};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
@@ -175,7 +175,7 @@ impl Work<'_> {
     }
 
     /// Goes on in the input that a predecessor had taken from the socket and not accounted for: its last `lost` bytes, which
-    /// lie in the window, or what it was catching up with.
+    /// lie in the window that was found, or what it was catching up with.
     ///
     /// False: they are not there.
     pub fn salvage(
@@ -183,26 +183,31 @@ impl Work<'_> {
         window: &mut ReadWindow<'_>,
         connection: &mut Connection,
         lost: u64,
+        found: Option<Found>,
     ) -> bool {
         connection.redo = true;
+        let Some(found) = found else {
+            return false;
+        };
         if lost == 0 {
-            self.catch_up(window, connection);
+            // Had it handled anything of it, that would have been taken out of the receive buffer. The own window may have to be kept for
+            // another connection; then it is caught up with when that is not so any more.
+            if self.hands.is_own(found) {
+                self.catch_up(window, connection);
+            }
             return true;
         }
         let kept = connection.kept();
-        let found = self.hands.window_at(connection.handle).and_then(|at| {
-            let from = usize::try_from(connection.stream.consumed.wrapping_sub(at)).ok()?;
-            let end = from.checked_add(usize::try_from(lost).ok()?)?;
-            window.get_mut(from.checked_sub(kept)?..end)
-        });
-        let Some(input) = found else {
+        let mut input = vec![0; kept];
+        let from = connection.stream.consumed;
+        if !self.hands.copy_input(found, from, lost, &mut input) {
             return false;
-        };
+        }
         self.hands.count(Counter::Salvaged, 1);
         if let Some(front) = input.get_mut(..kept) {
             self.load_kept(connection, front);
         }
-        self.parse(connection, input, kept);
+        self.parse(connection, &input, kept);
         true
     }
 

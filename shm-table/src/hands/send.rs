@@ -2,14 +2,15 @@
 
 use std::io;
 
+use super::room::Room;
 use super::{Full, Hands};
 use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
-use crate::control::{Counter, ProcessState};
+use crate::control::Counter;
 use crate::handle::{MASTER, RowHandle, Slot};
 use crate::outbox;
 use crate::pool::{Hold, Item};
 use crate::ready::Ready;
-use crate::row::{Order, Row, RowWord, State, Transport};
+use crate::row::{Order, Row, State, Transport};
 
 /// Who may use the last part of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,18 +79,6 @@ impl Message {
             .max(self.bytes(Transport::WebSocket))
     }
 }
-
-/// A worker that had no turn to write what waits for its sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Congestion {
-    slot: Slot,
-    /// In which of its turns that was.
-    turn: u64,
-}
-
-/// How many times its limit an outbox may hold while nobody has tried to write it: its reader is not to blame
-/// that its worker had no turn yet, and whoever fills it is slowed ([`Hands::take_congestion`]).
-const UNWRITTEN_FACTOR: u64 = 4;
 
 /// How many recipients ahead of the present one a row is asked for.
 const PREFETCH_AHEAD: usize = 4;
@@ -230,7 +219,8 @@ impl<'t> Hands<'t> {
 
     /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
     /// those were. A row whose outbox would pass the limit gets [`Order::SLOW`] instead; the limit is four times as
-    /// high while the row's socket is not known to be full. With [`Full`] it is in none.
+    /// high while the row's socket is not known to be full. Where no process is there to write it, its reader is not to blame: the
+    /// message is refused while nobody has it yet, and otherwise that row gets [`Order::UNSERVED`]. With [`Full`] it is in none.
     pub fn deliver(
         &mut self,
         message: Message,
@@ -249,70 +239,20 @@ impl<'t> Hands<'t> {
             let Some(word) = row.check(handle) else {
                 continue;
             };
-            let is_open = matches!(word.state, State::LoggedIn | State::Connected);
-            if is_open && self.has_room(handle, row, word, bytes_max) {
-                self.push(&mut round, handle, row, word.owner.slot);
+            if !matches!(word.state, State::LoggedIn | State::Connected) {
+                continue;
+            }
+            match self.room(handle, row, word, bytes_max) {
+                Room::Enough => self.push(&mut round, handle, row, word.owner.slot),
+                Room::TooSlow => {}
+                Room::Unserved if round.delivered > 0 => self.order(handle, Order::UNSERVED),
+                Room::Unserved => {
+                    self.end_round(round);
+                    return Err(Full);
+                }
             }
         }
         Ok(self.end_round(round))
-    }
-
-    /// Whether an outbox takes so many bytes more. If it does not, its session is too slow; if it is filled faster than it is
-    /// written, that is noted.
-    #[inline]
-    fn has_room(&mut self, handle: RowHandle, row: &Row, word: RowWord, bytes: u64) -> bool {
-        let (pending, limit) = (row.pending() + bytes, self.settings.outbox_bytes);
-        if pending <= limit / 2 {
-            return true;
-        }
-        let blocked = row.blocked.peek() != 0;
-        let most = match blocked {
-            true => limit,
-            false => limit.saturating_mul(UNWRITTEN_FACTOR),
-        };
-        // Where nobody is there who could write it, nobody is slow.
-        if pending > most && self.view.lives(word.owner) {
-            self.order(handle, Order::SLOW);
-            return false;
-        }
-        if !blocked {
-            self.congested = Some(Congestion {
-                slot: word.owner.slot,
-                turn: self.turns(word.owner.slot),
-            });
-        }
-        true
-    }
-
-    /// The worker to blame if, since the last call, a message went to a session that has much to read only because its worker
-    /// had no turn to write it. Who reads from senders then lets them wait until it had ([`Self::is_relieved`]): a reader whose own
-    /// socket is full slows nobody.
-    pub fn take_congestion(&mut self) -> Option<Congestion> {
-        self.congested.take()
-    }
-
-    /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead has no turns, and neither has a
-    /// successor that has only been started.
-    pub fn is_relieved(&self, congestion: Congestion) -> bool {
-        let control = &self.view.controls[usize::from(congestion.slot)];
-        // The present turn had begun already, so only the next one counts; one's own is over when this is asked.
-        congestion.slot == self.me.slot
-            || ProcessState::of(control.state.get()) == ProcessState::Running
-                && (control.sleeping.get() != 0
-                    || self.turns(congestion.slot).wrapping_sub(congestion.turn) >= 2)
-    }
-
-    fn turns(&self, slot: Slot) -> u64 {
-        self.view.controls[usize::from(slot)].counters[Counter::Turns as usize].get()
-    }
-
-    /// Says whether an own row's socket takes no more.
-    #[inline]
-    pub fn set_blocked(&self, handle: RowHandle, blocked: bool) {
-        let row = self.mine(handle).map(|(row, _)| row);
-        if let Some(row) = row.filter(|row| row.blocked.peek() != u32::from(blocked)) {
-            row.blocked.put(u32::from(blocked));
-        }
     }
 
     /// Puts a message into the outbox of an own row, in any state before `Done` and whatever its limit: for

@@ -16,6 +16,8 @@ use shm_table::{
 use crate::poller::Poller;
 use crate::work::Work;
 
+mod handover;
+
 pub const WORKERS: usize = 2;
 
 /// The server.
@@ -26,8 +28,10 @@ pub struct House<'t> {
     /// Duplicates of the TCP connections' descriptors.
     vault: Vec<(RowHandle, OwnedFd)>,
     settings: Config,
-    /// Both workers use the first one's: a successor must take over before anyone reads.
-    window: ReadWindow<'t>,
+    /// Of each worker; its successors have the same.
+    windows: Vec<ReadWindow<'t>>,
+    /// A worker that is dead and has no successor.
+    absent: Option<usize>,
 }
 
 /// A small table: capacity is a limit to be met in a test.
@@ -55,18 +59,21 @@ impl<'t> House<'t> {
                 work(table, me, settings)
             })
             .collect();
-        let me = ProcessId {
-            slot: FIRST_WORKER,
-            incarnation: 1,
+        let window = |number| {
+            let me = ProcessId {
+                slot: FIRST_WORKER + number,
+                incarnation: 1,
+            };
+            table.read_window(me).unwrap()
         };
-        let window = table.read_window(me).unwrap();
         House {
             table,
             seats: Seats::new(table),
             works,
             vault: Vec::new(),
             settings: settings.clone(),
-            window,
+            windows: (0..WORKERS as u8).map(window).collect(),
+            absent: None,
         }
     }
 
@@ -80,6 +87,12 @@ impl<'t> House<'t> {
 
     /// The worker is dead: the table is put in order, and a successor takes over what it had, as the master would arrange it.
     pub fn replace(&mut self, worker: usize) {
+        self.recover(worker);
+        self.succeed(FIRST_WORKER + worker as u8);
+    }
+
+    /// The worker is dead: the table is put in order.
+    pub fn recover(&mut self, worker: usize) {
         let slot = FIRST_WORKER + worker as u8;
         let dead = ProcessId {
             slot,
@@ -92,7 +105,6 @@ impl<'t> House<'t> {
             assert!(self.seats.free(row));
             self.vault.retain(|(kept, _)| *kept != row);
         }
-        self.succeed(slot);
     }
 
     /// The worker makes place for a successor, as at a reload.
@@ -104,6 +116,9 @@ impl<'t> House<'t> {
     }
 
     fn succeed(&mut self, slot: u8) {
+        self.absent = self
+            .absent
+            .filter(|absent| FIRST_WORKER + *absent as u8 != slot);
         assert_eq!(self.table.audit(), Vec::<String>::new());
         let interrupted = self.table.interrupted(slot);
         let me = self.table.start_process(slot, Role::Worker);
@@ -118,7 +133,8 @@ impl<'t> House<'t> {
             };
             let descriptors = vec![descriptor.try_clone().unwrap()];
             // Those of the other worker are refused.
-            successor.take_seats(vec![seat], descriptors, &mut self.window);
+            let window = &mut self.windows[usize::from(slot - FIRST_WORKER)];
+            successor.take_seats(vec![seat], descriptors, window);
         }
     }
 
@@ -155,7 +171,7 @@ impl<'t> House<'t> {
     pub fn connect(&mut self, worker: usize, transport: Transport) -> Client {
         let (client, server) = UnixStream::pair().unwrap();
         let (handle, client) = self.seat(worker, transport, client.into());
-        self.hand_over(worker, handle, server.into());
+        self.hand_over_seat(worker, handle, server.into());
         client
     }
 
@@ -175,15 +191,16 @@ impl<'t> House<'t> {
     pub fn hand_over_dialled(&mut self, worker: usize, handle: RowHandle) {
         let (_, descriptor) = self.vault.iter().find(|(row, _)| *row == handle).unwrap();
         let descriptor = descriptor.try_clone().unwrap();
-        self.hand_over(worker, handle, descriptor);
+        self.hand_over_seat(worker, handle, descriptor);
     }
 
-    fn hand_over(&mut self, worker: usize, handle: RowHandle, descriptor: OwnedFd) {
+    fn hand_over_seat(&mut self, worker: usize, handle: RowHandle, descriptor: OwnedFd) {
         let seat = Seat {
             row: handle.row,
             generation: handle.generation,
         };
-        self.works[worker].take_seats(vec![seat], vec![descriptor], &mut self.window);
+        let window = &mut self.windows[worker];
+        self.works[worker].take_seats(vec![seat], vec![descriptor], window);
     }
 
     fn seat(
@@ -231,14 +248,14 @@ impl<'t> House<'t> {
         let work = &mut self.works[worker];
         work.begin_turn();
         work.poller.wait(0, &mut work.events).unwrap();
-        work.turn(&mut self.window);
+        work.turn(&mut self.windows[worker]);
         self.assert_nobody_is_forgotten();
     }
 
     /// Has a worker hear its master.
     pub fn hear(&mut self, worker: usize, channel: &Channel, doorbells: &[OwnedFd]) {
         self.works[worker]
-            .hear(channel, doorbells, &mut self.window)
+            .hear(channel, doorbells, &mut self.windows[worker])
             .unwrap();
     }
 
@@ -254,7 +271,10 @@ impl<'t> House<'t> {
         let mut quiet = 0;
         while quiet < 2 {
             quiet += 1;
-            for work in &mut self.works {
+            for (number, work) in self.works.iter_mut().enumerate() {
+                if self.absent == Some(number) {
+                    continue;
+                }
                 work.begin_turn();
                 work.poller.wait(0, &mut work.events).unwrap();
                 let waits = work.has_more_to_do() || !work.congested.is_empty();
@@ -262,7 +282,7 @@ impl<'t> House<'t> {
                     quiet = 0;
                 }
                 work.hands.awake();
-                work.turn(&mut self.window);
+                work.turn(&mut self.windows[number]);
             }
             for worker in 0..WORKERS {
                 self.reap(worker);
