@@ -192,6 +192,8 @@ pub struct Diagnostics {
     pub echo: bool,
     /// A worker that handles a message with this text in it dies: to see what a crash costs. Empty = off.
     pub crash_word: String,
+    /// The table's clock and counters begin just below where they wrap: to see that nothing minds.
+    pub near_wrap: bool,
 }
 
 /// `server.log_level`

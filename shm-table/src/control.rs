@@ -182,7 +182,8 @@ pub(crate) struct Control {
     /// Arena blocks and outbox nodes in hand.
     pub blocks_in_hand: Word32,
     pub nodes_in_hand: Word32,
-    pub reserved: Word32,
+    /// 1 once the incarnations of the slot have wrapped. Master.
+    pub wrapped: Word32,
     /// The row whose input is in the read window and not all accounted for (a link; 0 = none). A successor finds it.
     pub reading: Word64,
     /// Where in that row's input the read window begins, wrapping: the window's byte `n` is the input's byte
