@@ -25,6 +25,7 @@ mod cluster_storms;
 mod commands;
 mod content;
 mod corners;
+mod counters;
 mod deadlines;
 mod echo;
 mod errors;
