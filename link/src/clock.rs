@@ -85,12 +85,12 @@ impl Clock {
         change
     }
 
-    /// Where there are too many, gives up the one that differs least from that before it: of clocks that drift the oldest.
+    /// Where there are too many, gives up the one that differs least from that before it, and never the newest, which counts for what comes.
     fn forget_one(&mut self) {
         if self.marks.len() <= CLOCK_MARKS_MAX {
             return;
         }
-        let steps = self.marks.windows(2).enumerate();
+        let steps = self.marks.windows(2).enumerate().take(CLOCK_MARKS_MAX - 1);
         let steps = steps.map(|(at, pair)| (pair[1].ahead_ms - pair[0].ahead_ms, at + 1));
         if let Some((_, least)) = steps.min() {
             self.marks.remove(least);

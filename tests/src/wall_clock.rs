@@ -50,7 +50,21 @@ impl WallClock {
             ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-            ("FAKETIME_DISABLE_SHM", "1".into()),
         ]
+    }
+}
+
+impl Drop for WallClock {
+    /// What the library has left of processes that were killed.
+    fn drop(&mut self) {
+        for file in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+            let name = file.file_name().display().to_string();
+            let pid = ["faketime_shm_", "sem.faketime_sem_"]
+                .iter()
+                .find_map(|prefix| name.strip_prefix(prefix));
+            if pid.is_some_and(|pid| !fs::exists(format!("/proc/{pid}")).unwrap_or(true)) {
+                let _ = fs::remove_file(file.path());
+            }
+        }
     }
 }
