@@ -5,7 +5,10 @@ mod common;
 use std::collections::HashSet;
 
 use common::{connect, login, read_all, send, small, worker};
-use shm_table::{FIRST_WORKER, Newcomer, Order, Role, Seats, State, Table, Transport, host_ms};
+use shm_table::{
+    CLOCK_MARKS_MAX, ClockMark, FIRST_WORKER, Newcomer, Order, Role, Seats, State, Table,
+    Transport, host_ms,
+};
 
 /// The table's time at which the ticks of deadlines wrap.
 const WRAP_MS: u64 = 16 << 32;
@@ -132,4 +135,20 @@ fn a_session_begins_with_the_ordinal_that_the_table_says() {
     };
     assert_eq!(ordinal(&Table::private(&small().capacity())), 0);
     assert!(ordinal(&small()) > u32::MAX - 10);
+}
+
+#[test]
+fn the_measurements_of_the_directory_s_clock_are_there_for_the_next_link() {
+    let table = small();
+    assert_eq!(table.clock_marks(), []);
+    let marks: Vec<ClockMark> = (0..CLOCK_MARKS_MAX as i64)
+        .map(|n| ClockMark {
+            from_ms: n as u64 * 500,
+            ahead_ms: n - 3,
+        })
+        .collect();
+    for count in [CLOCK_MARKS_MAX, 1, 3] {
+        table.set_clock_marks(&marks[..count]);
+        assert_eq!(table.clock_marks(), marks[..count]);
+    }
 }
