@@ -183,7 +183,9 @@ impl Link<'_> {
     }
 
     fn session_entry(&self, handle: RowHandle) -> Option<SessionEntry> {
-        let since = self.clock.told(self.hands.logged_in_at(handle)?)?;
+        let at = self.hands.logged_in_at(handle)?;
+        // Where the clock is not known, nobody elsewhere is told, and here only who it is counts.
+        let since = self.clock.told(at).unwrap_or(at);
         Some(SessionEntry {
             id: self.hands.session_id(handle).to_string(),
             device: self.hands.device_id(handle)?.to_string(),

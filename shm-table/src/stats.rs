@@ -293,11 +293,12 @@ impl Table {
 }
 
 /// True if something in the segment names a process that has ended: a row that nobody has taken over, or the mailbox. What else names its
-/// holder has been taken from the dead before there is a successor ([`crate::Recovered`]).
+/// holder has been taken from the dead before there is a successor ([`crate::Recovered`]). A row that is only seated is claimed by any
+/// process of its slot.
 fn is_named(view: &View<'_>, process: ProcessId) -> bool {
     let owns = |row: &crate::row::Row| {
         let word = row.state();
-        word.owner == process && word.state != State::Free
+        word.owner == process && !matches!(word.state, State::Free | State::Seated)
     };
     view.mailbox.owner.peek() == process.bits() || view.rows.iter().any(owns)
 }
