@@ -1,5 +1,7 @@
 //! Clocks and counters at the end of their range: what was counted before a wrap is never taken for what is counted after it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
+
 mod common;
 
 use std::collections::HashSet;
@@ -151,4 +153,38 @@ fn the_measurements_of_the_directory_s_clock_are_there_for_the_next_link() {
         table.set_clock_marks(&marks[..count]);
         assert_eq!(table.clock_marks(), marks[..count]);
     }
+}
+
+#[cfg(feature = "kill-points")]
+#[test]
+fn a_link_that_is_killed_over_its_measurements_leaves_the_old_or_the_new_ones() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use shm_table::kill_point;
+
+    let mark = |ahead_ms| ClockMark {
+        from_ms: 0,
+        ahead_ms,
+    };
+    let (before, after) = (vec![mark(1), mark(2)], vec![mark(3)]);
+    let mut stores = 0;
+    loop {
+        stores += 1;
+        let table = small();
+        table.set_clock_marks(&before);
+        kill_point::arm(stores);
+        let outcome = catch_unwind(AssertUnwindSafe(|| table.set_clock_marks(&after)));
+        let killed = kill_point::revive();
+        assert_eq!(killed, outcome.is_err());
+        let left = table.clock_marks();
+        if !killed {
+            assert_eq!(left, after);
+            break;
+        }
+        assert!(
+            left == before || left == after,
+            "after {stores} stores: {left:?}"
+        );
+    }
+    assert!(stores > 5, "it was killed at some of its stores");
 }
