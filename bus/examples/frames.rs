@@ -60,6 +60,7 @@ async fn measure(name: &str, address: &str) {
                 cluster,
                 node: node.into(),
                 boot: "00000000000000aa".into(),
+                life: 1,
             },
             hosts,
         )

@@ -56,6 +56,8 @@ pub struct Settings {
     pub node: String,
     /// This host's life: 16 hexadecimal digits.
     pub boot: String,
+    /// Which process of that life this is: a number higher than that of every earlier one.
+    pub life: u64,
 }
 
 /// A payload that another host sent.

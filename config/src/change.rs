@@ -53,6 +53,8 @@ impl Config {
 fn is_live(section: &str, key: &str) -> bool {
     match section {
         "server" => LIVE_SERVER_KEYS.contains(&key),
+        // How the table begins.
+        "diagnostics" => key != "near_wrap",
         _ => !FIXED_SECTIONS.contains(&section),
     }
 }
@@ -80,6 +82,7 @@ mod tests {
         new.limits.refusals = 5;
         new.server.log_level = crate::LogLevel::Debug;
         new.diagnostics.echo = true;
+        new.diagnostics.near_wrap = true;
         new.table.sessions = 7;
         new.server.tcp.clear();
 
@@ -88,7 +91,10 @@ mod tests {
             changes.live,
             ["diagnostics.echo", "limits.refusals", "server.log_level"]
         );
-        assert_eq!(changes.needs_restart, ["server.tcp", "table.sessions"]);
+        assert_eq!(
+            changes.needs_restart,
+            ["diagnostics.near_wrap", "server.tcp", "table.sessions"]
+        );
 
         let merged = old.with_live_changes(&new);
         assert_eq!(

@@ -199,6 +199,8 @@ pub struct Diagnostics {
     pub crash_word: String,
     /// Processes that are to follow another in this slot end at their start: to see what a slot costs that cannot be filled. 0 = off.
     pub fail_slot: u8,
+    /// The table's clock and counters begin just below where they wrap: to see that nothing minds.
+    pub near_wrap: bool,
 }
 
 /// `server.log_level`

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::Cmd;
 
 use crate::connection::Connection;
-use crate::hosts::{lives, milliseconds, read_lease, unix_ms};
+use crate::hosts::{lives, milliseconds, read_lease};
 use crate::keys::{Key, Keys, number, texts};
 
 /// Fields that are removed at a time.
@@ -150,6 +150,7 @@ impl Cleaner<'_> {
             remove
         });
         let answers = connection.run(commands.collect()).await?;
+        let now_ms = connection.now_ms(&self.keys.hosts()).await?;
         let mut removed = 0;
         let mut seen = Vec::new();
         for (key, answer) in keys.iter().zip(answers) {
@@ -158,7 +159,7 @@ impl Cleaner<'_> {
             }
             removed += 1;
             if let Key::User(user) = key {
-                let mut set = Cmd::set(self.keys.seen(user), unix_ms());
+                let mut set = Cmd::set(self.keys.seen(user), now_ms);
                 set.arg("PX").arg(milliseconds(self.last_seen));
                 seen.push(set);
             }

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, Pipeline, Value};
 
-use crate::keys::text;
+use crate::keys::{text, texts};
 use crate::server::short;
 
 /// Commands in one pipeline. Longer lists go in several, so that no answer takes long.
@@ -74,15 +74,23 @@ impl Connection {
         Ok(answers.pop().unwrap_or(Value::Nil))
     }
 
-    /// Asks for the time, of the same server whoever asks: of that of `key`.
-    pub(crate) async fn time(&self, key: &str) -> Result<Value, String> {
+    /// The time in Unix milliseconds, of the same server whoever asks: of that of `key`.
+    ///
+    /// # Errors
+    /// As [`Self::run`], or an answer that is no time.
+    pub(crate) async fn now_ms(&self, key: &str) -> Result<u64, String> {
         let mut ask = redis::cmd("TIME");
         if let Kind::Cluster(_) = &self.kind {
             // Without a key it would be any node's clock, another one each time.
             ask = redis::cmd("EVAL");
             ask.arg("return redis.call('TIME')").arg(1).arg(key);
         }
-        self.one_of(ask).await
+        let answer = texts(&self.one_of(ask).await?);
+        let number = |at: usize| answer.get(at)?.parse::<u64>().ok();
+        match (number(0), number(1)) {
+            (Some(seconds), Some(micros)) => Ok(seconds * 1000 + micros / 1000),
+            _ => Err("it does not say what time it is".into()),
+        }
     }
 
     /// What Redis calls this connection; `None` where there are several, or where Redis does not say (before 6.2).

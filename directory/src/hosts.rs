@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis::{Cmd, Value};
 use serde::{Deserialize, Serialize};
@@ -11,10 +10,10 @@ use tokio::time::{Instant, sleep};
 use crate::cleaning;
 use crate::connection::Connection;
 use crate::keeper::Keeper;
-use crate::keys::{Keys, fields, number, text, texts};
+use crate::keys::{Keys, fields, number, text};
 use crate::shared::Shared;
 use crate::writing::{Written, hash_of};
-use crate::{Event, Host};
+use crate::{Event, Host, Reading};
 
 /// What a lease says, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +33,7 @@ pub enum Entering {
 /// What is known of hosts.
 #[derive(Default)]
 pub struct Hosts {
-    /// Unix milliseconds when this host came.
+    /// When this host came, in Unix milliseconds of the directory's clock; 0 before that.
     since_ms: u64,
     /// When the lease was last taken, after a time without.
     entered: Option<Instant>,
@@ -44,12 +43,6 @@ pub struct Hosts {
     named: BTreeSet<String>,
     /// The task that cleans after a dead one.
     cleaning: Option<tokio::task::JoinHandle<()>>,
-}
-
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }
 
 pub(crate) fn read_lease(value: &Value) -> Option<Lease> {
@@ -105,7 +98,7 @@ impl Keeper {
             }
         }
         if self.hosts.since_ms == 0 {
-            self.hosts.since_ms = unix_ms();
+            self.hosts.since_ms = connection.now_ms(&self.shared.keys.hosts()).await?;
         }
         let since = self.hosts.since_ms;
         if !ours {
@@ -150,17 +143,19 @@ impl Keeper {
         Ok(true)
     }
 
-    async fn measure_clock(&self, connection: &Connection) -> Result<(), String> {
-        let before = unix_ms();
-        let answer = connection.time(&self.shared.keys.hosts()).await?;
-        let after = unix_ms();
-        if let [seconds, micros] = texts(&answer).as_slice()
-            && let (Ok(seconds), Ok(micros)) = (seconds.parse::<u64>(), micros.parse::<u64>())
-        {
-            let theirs = seconds * 1000 + micros / 1000;
-            let ours = before + after.saturating_sub(before) / 2;
-            self.shared.set_clock_offset_ms(theirs as i64 - ours as i64);
-        }
+    /// Reads the directory's clock.
+    pub async fn measure_clock(&mut self, connection: &Connection) -> Result<(), String> {
+        let clock = self.shared.settings.clock;
+        let before = clock();
+        let theirs = connection.now_ms(&self.shared.keys.hosts()).await?;
+        let after = clock();
+        let ahead_of = |ours: u64| theirs as i64 - ours as i64;
+        // Each time is in whole milliseconds, of which a part may have passed.
+        self.shared.reading.send_replace(Some(Reading {
+            at_ms: after,
+            least_ahead_ms: ahead_of(after) - 1,
+            most_ahead_ms: ahead_of(before) + 1,
+        }));
         Ok(())
     }
 

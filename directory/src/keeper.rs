@@ -131,6 +131,7 @@ impl Keeper {
             }
             if Instant::now() >= verify_at {
                 verify_at = Instant::now() + VERIFY;
+                self.measure_clock(connection).await?;
                 if self.have_lives_changed(connection).await? {
                     self.look_at_hosts(connection).await?;
                 }

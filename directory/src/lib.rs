@@ -51,6 +51,26 @@ pub struct Settings {
     pub tls_ca_file: Option<PathBuf>,
     /// Where other hosts of a mesh connect to this one.
     pub mesh: Option<String>,
+    /// A clock of this host in milliseconds that nobody sets, whatever it begins with: what is compared with other hosts is in it.
+    pub clock: fn() -> u64,
+}
+
+/// What the directory's clock was ahead of this host's ([`Settings::clock`]) when it was last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// When it was read, by the host's clock.
+    pub at_ms: u64,
+    /// It was ahead by at least this: the directory was asked before it answered,
+    pub least_ahead_ms: i64,
+    /// and at most this: it answered before the answer was here.
+    pub most_ahead_ms: i64,
+}
+
+impl Reading {
+    /// What it probably was ahead, in milliseconds: its time is in Unix milliseconds.
+    pub fn ahead_ms(&self) -> i64 {
+        self.least_ahead_ms + (self.most_ahead_ms - self.least_ahead_ms) / 2
+    }
 }
 
 /// Another host that lives.
@@ -60,7 +80,7 @@ pub struct Host {
     pub boot: String,
     /// Where hosts of a mesh connect to it.
     pub mesh: Option<String>,
-    /// Since when it is there, in Unix milliseconds.
+    /// Since when it is there, in Unix milliseconds of the directory's clock.
     pub since_ms: u64,
 }
 
@@ -222,9 +242,9 @@ impl Directory {
         self.shared.set_mesh(address);
     }
 
-    /// What to add to this machine's clock for the directory's, in milliseconds; 0 before the first answer.
-    pub fn clock_offset_ms(&self) -> i64 {
-        self.shared.clock_offset_ms()
+    /// What the directory's clock is ahead of this host's, read several times in a lease; `None` before the first answer.
+    pub fn readings(&self) -> watch::Receiver<Option<Reading>> {
+        self.shared.reading.subscribe()
     }
 
     /// Takes everything of this host out, the lease last; waits for it at most `within`. Nothing may be set afterwards.

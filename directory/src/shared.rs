@@ -1,7 +1,6 @@
 //! What the callers and the keeper share.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::keys::{Key, Keys};
-use crate::{Away, Condition, Host, Settings, State};
+use crate::{Away, Condition, Host, Reading, Settings, State};
 
 /// The longest wait for one answer, and that within a lease.
 const LIMIT_MAX: Duration = Duration::from_secs(2);
@@ -27,7 +26,7 @@ pub struct Shared {
     pub doubt: Notify,
     wanted: Mutex<Wanted>,
     connection: Mutex<Option<Connection>>,
-    clock_offset_ms: AtomicI64,
+    pub reading: watch::Sender<Option<Reading>>,
 }
 
 /// What is to be in the directory.
@@ -99,7 +98,7 @@ impl Shared {
             doubt: Notify::new(),
             wanted: Mutex::new(wanted),
             connection: Mutex::new(None),
-            clock_offset_ms: AtomicI64::new(0),
+            reading: watch::Sender::new(None),
         }
     }
 
@@ -138,12 +137,13 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    pub fn clock_offset_ms(&self) -> i64 {
-        self.clock_offset_ms.load(Ordering::Relaxed)
-    }
-
-    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.clock_offset_ms.store(offset_ms, Ordering::Relaxed);
+    /// The directory's time now, in Unix milliseconds, as far as it is known.
+    pub fn now_ms(&self) -> u64 {
+        let ahead = self
+            .reading
+            .borrow()
+            .map_or(0, |reading| reading.ahead_ms());
+        (self.settings.clock)().saturating_add_signed(ahead)
     }
 
     pub async fn leave(&self, within: Duration) -> Result<(), Away> {

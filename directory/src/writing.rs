@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use redis::Cmd;
 
 use crate::connection::Connection;
-use crate::hosts::{milliseconds, unix_ms};
+use crate::hosts::milliseconds;
 use crate::keeper::Keeper;
 use crate::keys::{Key, entries, number, text, texts};
 use crate::{Entry, Event};
@@ -141,7 +141,7 @@ impl Keeper {
         if !begun.is_empty() {
             connection.one_of(Cmd::sadd(&index, begun)).await?;
         }
-        let now_ms = unix_ms().saturating_add_signed(self.shared.clock_offset_ms());
+        let now_ms = self.shared.now_ms();
         let mut commands = Vec::with_capacity(batch.len());
         for (key, value) in batch {
             let hash = keys.hash(key);

@@ -160,6 +160,7 @@ fn host(node: &str, others: &[&str], forwarders: &[&Forwarder]) -> Bus {
             cluster,
             node: node.into(),
             boot: "00000000000000aa".into(),
+            life: 1,
         },
         hosts,
     )
@@ -376,6 +377,7 @@ async fn what_the_last_host_left_in_the_directory_is_cleared() {
         last_seen: Duration::from_secs(60),
         tls_ca_file: None,
         mesh: None,
+        clock: || 0,
     };
     // A runtime that is shut down is what a kill is to others.
     let host = tokio::runtime::Builder::new_multi_thread()

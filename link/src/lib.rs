@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod clock;
 mod deliver;
 mod elsewhere;
 mod entry;

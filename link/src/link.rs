@@ -11,6 +11,7 @@ use shm_table::{Congestion, Hands, RowHandle, Table};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::clock::Clock;
 use crate::elsewhere::Elsewhere;
 use crate::lane::Outcome;
 use crate::letters::Letters;
@@ -35,6 +36,8 @@ pub struct Link<'t> {
     pub bus: Bus,
     /// Table milliseconds, read once a turn.
     pub now_ms: u64,
+    /// How logins here compare with those elsewhere.
+    pub clock: Clock,
     pub presence: Presence,
     pub elsewhere: Elsewhere,
     pub letters: Letters,

@@ -1,11 +1,13 @@
 //! The other hosts, each with a lane there and a lane from there.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hasher;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use directory::Key;
 use shm_table::{Counter, INBOX_IDS, Inbox};
+use siphasher::sip::SipHasher13;
 
 use crate::lane::{
     Data, Incoming, Judgement, Outcome, Outgoing, Reader, Section, write_acknowledgement,
@@ -60,7 +62,6 @@ impl Ids {
 }
 
 /// Every other host that was spoken with since it was last gone.
-#[derive(Default)]
 pub struct Peers {
     peers: HashMap<Rc<str>, Peer>,
     /// Hosts that are gone and have not come again.
@@ -69,14 +70,23 @@ pub struct Peers {
 }
 
 impl Peers {
+    /// None yet, for the link that is number `life` of the segment `boot`.
+    pub fn new(boot: u64, life: u64) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write_u64(boot);
+        hasher.write_u64(life);
+        Peers {
+            // Any number tells the lanes of this link from those of others: of 64 bits, only what is counted from here is used.
+            lanes: hasher.finish(),
+            peers: HashMap::new(),
+            dead: HashSet::new(),
+        }
+    }
+
     /// A number for a lane that no other lane has.
     fn next_lane(&mut self) -> u64 {
-        if self.lanes == 0 {
-            // Another process of this slot has begun at another instant.
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            self.lanes = now.map_or(1, |since| since.as_nanos() as u64);
-        }
-        self.lanes += 1;
+        // 0 is none.
+        self.lanes = self.lanes.wrapping_add(1).max(1);
         self.lanes
     }
 

@@ -7,9 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-use directory::Key;
+use directory::{Key, Reading};
 use shm_table::{RowHandle, Transport};
 
+use crate::clock::Change;
 use crate::entry::{GroupEntry, SessionEntry, UserEntry, value};
 use crate::link::Link;
 
@@ -18,9 +19,6 @@ const WALK_ROWS: u32 = 2_048;
 
 /// Rows that are looked at in one turn at the start.
 const TELL_ROWS: u32 = 16_384;
-
-/// Clocks that differ by less need no rewriting of what was written.
-const CLOCK_TOLERANCE_MS: u64 = 100;
 
 /// How far the directory was told what there is.
 #[derive(Debug)]
@@ -44,29 +42,30 @@ pub struct Presence {
     groups: HashSet<Rc<str>>,
     groups_changes: Option<u64>,
     walked: u32,
-    /// Milliseconds between this machine's clock and the directory's, as in what was written.
-    offset_ms: i64,
 }
 
 impl Link<'_> {
     /// At the start, tells the directory everything, some rows a turn: other things go on meanwhile, however large the table is. True
-    /// until it is done.
+    /// while there is more to do now.
     pub fn tell_more(&mut self) -> bool {
         let from = match self.presence.told {
             Told::Everything => return false,
             Told::RowsTo(from) => from,
         };
         let sessions = self.table.capacity().sessions;
-        let to = from.saturating_add(TELL_ROWS).min(sessions);
-        self.look_at_rows(from..to);
-        if to < sessions {
+        if from < sessions {
+            let to = from.saturating_add(TELL_ROWS).min(sessions);
+            self.look_at_rows(from..to);
             self.presence.told = Told::RowsTo(to);
-        } else {
+            return true;
+        }
+        // Nobody's sessions are told before the clock is known by which they are compared.
+        if self.clock.is_known() {
             self.look_at_groups();
             self.directory.complete();
             self.presence.told = Told::Everything;
         }
-        true
+        false
     }
 
     /// Tells the directory what has changed. True if there was something.
@@ -92,11 +91,14 @@ impl Link<'_> {
         self.presence.walked = if to == sessions { 0 } else { to };
     }
 
-    /// Takes over the directory's clock: what was written by another is written anew.
-    pub fn follow_clock(&mut self) {
-        let offset_ms = self.directory.clock_offset_ms();
-        if self.presence.offset_ms.abs_diff(offset_ms) > CLOCK_TOLERANCE_MS {
-            self.presence.offset_ms = offset_ms;
+    /// Takes over what the directory's clock is ahead of the host's: what is told otherwise by it is told anew.
+    pub fn follow_clock(&mut self, reading: Reading) {
+        let change = self.clock.measured(reading);
+        if change == Change::None {
+            return;
+        }
+        self.table.set_clock_marks(self.clock.marks());
+        if change == Change::Earlier {
             let users = self.presence.rows.values();
             let users = users.map(|(_, user)| Rc::clone(user)).collect();
             self.tell_users(users);
@@ -141,6 +143,10 @@ impl Link<'_> {
 
     /// Tells the directory what sessions a user has here.
     pub fn tell_user(&mut self, user: &str) {
+        if !self.clock.is_known() {
+            // All are told once it is.
+            return;
+        }
         let sessions = self.sessions_here(user);
         let entry = (!sessions.is_empty()).then(|| {
             value(&UserEntry {
@@ -177,12 +183,14 @@ impl Link<'_> {
     }
 
     fn session_entry(&self, handle: RowHandle) -> Option<SessionEntry> {
-        let since = self.hands.logged_in_at(handle)?;
+        let at = self.hands.logged_in_at(handle)?;
+        // Where the clock is not known, nobody elsewhere is told, and here only who it is counts.
+        let since = self.clock.told(at).unwrap_or(at);
         Some(SessionEntry {
             id: self.hands.session_id(handle).to_string(),
             device: self.hands.device_id(handle)?.to_string(),
             model: self.hands.device_model(handle)?.to_string(),
-            since: since.saturating_add_signed(self.presence.offset_ms),
+            since,
             transport: match self.hands.transport(handle)? {
                 Transport::WebSocket => "websocket".into(),
                 Transport::Tcp => "tcp".into(),

@@ -11,12 +11,7 @@ impl Link<'_> {
         let directory_state = self.directory.state().borrow().clone();
         let bus_state = self.bus.state().borrow().clone();
         let directory_up = directory_state.is_up();
-        if directory_up != self.directory_up {
-            self.directory_up = directory_up;
-            if directory_up {
-                self.follow_clock();
-            }
-        }
+        self.directory_up = directory_up;
         let report = ClusterReport {
             directory: self.part(directory_up, directory_state.since, directory_state.why()),
             bus: self.part(bus_state.is_up(), bus_state.since, bus_state.why()),

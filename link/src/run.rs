@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
+use crate::clock::Clock;
 use crate::elsewhere::Elsewhere;
 use crate::error::Error;
 use crate::letters::Letters;
@@ -87,7 +88,7 @@ async fn serve(
     };
     let pause = Rc::clone(&channel);
     let mut hands = table.hands(me, limits, Box::new(move || pause.pause_point()));
-    hands.open_mailbox();
+    let life = hands.open_mailbox();
     let boot = format!("{:016x}", hands.boot());
     let (directory, mut events) =
         Directory::start(directory_settings(&settings, &boot)).map_err(Error::Settings)?;
@@ -98,6 +99,7 @@ async fn serve(
             cluster: settings.cluster.clone(),
             node: settings.server.node.clone(),
             boot: boot.clone(),
+            life,
         },
         hosts.clone(),
     )
@@ -111,11 +113,12 @@ async fn serve(
         hosts,
         directory_up: false,
         bus,
+        clock: Clock::of(table.clock_marks()),
         presence: Presence::default(),
         elsewhere: Elsewhere::default(),
         letters: Letters::default(),
         routing: Routing::default(),
-        peers: Peers::default(),
+        peers: Peers::new(hands.boot(), life),
         tasks: JoinSet::new(),
         congestion: None,
         crowded: false,
@@ -142,6 +145,7 @@ fn directory_settings(settings: &config::Config, boot: &str) -> directory::Setti
         last_seen: Duration::from_millis(cluster.last_seen_ms),
         tls_ca_file: Some(cluster.tls_ca_file.clone()).filter(|p| !p.as_os_str().is_empty()),
         mesh: None,
+        clock: shm_table::host_ms,
     }
 }
 
@@ -168,6 +172,8 @@ impl Link<'_> {
         events: &mut UnboundedReceiver<Event>,
     ) -> Result<(), Error> {
         let mut bus_state = self.bus.state();
+        let mut readings = self.directory.readings();
+        readings.mark_changed();
         let mut mesh = self.bus.mesh_address();
         let began = Instant::now();
         let mut tick = began;
@@ -217,6 +223,10 @@ impl Link<'_> {
                     self.directory.set_mesh(address);
                 }
             }
+            if readings.has_changed().unwrap_or(false) {
+                let reading = *readings.borrow_and_update();
+                reading.inspect(|&reading| self.follow_clock(reading));
+            }
             let more = self.turn(&mut frame, events);
             ring(self, doorbells);
 
@@ -239,6 +249,7 @@ impl Link<'_> {
                     frame = Some(incoming);
                 }
                 _ = bus_state.changed() => bus_state.mark_changed(),
+                _ = readings.changed() => readings.mark_changed(),
                 () = sleep_until(until) => {}
             }
         }

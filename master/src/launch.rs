@@ -54,6 +54,9 @@ pub fn serve(
         drop_to(&target, &config, &pid_file, &control)?;
     }
     let segment = segment::create(&segment::capacity(&config))?;
+    if config.diagnostics.near_wrap {
+        segment.table.begin_near_wrap();
+    }
     let mut master = assemble(
         executable, source, config, signals, listeners, control, &pid_file, &segment,
     )?;

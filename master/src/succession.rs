@@ -164,8 +164,9 @@ impl Master<'_> {
             row: row.row,
             generation: row.generation,
         });
-        let id = self.table.start_process(post.slot, post.table_role());
-        self.table.set_pid(id, member.pid());
+        // As it was told at its start.
+        self.table.begin_process(member.id, post.table_role());
+        self.table.set_pid(member.id, member.pid());
         member.channel.queue(ToRole::Begin);
         let mut seats = 0;
         let first = interrupted.filter(|&seat| self.vault.worker_of(seat) == Some(post.slot));
@@ -188,10 +189,6 @@ impl Master<'_> {
             seats,
             "process at work"
         );
-        if id != member.id {
-            member.condemn("the table knows it under another name than it was told");
-        }
-        member.id = id;
         post.again_at = None;
         post.vacant_since = None;
         post.failures = 0;

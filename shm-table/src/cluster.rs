@@ -1,7 +1,9 @@
 //! How the cluster is, as the link sees it: for `status`, `/healthz` and the workers.
 
+use crate::clock_marks::MARKS_WORDS;
 use crate::table::Table;
 use crate::text::{Name, Text};
+use crate::two_copies::TwoCopies;
 use crate::word::{Word32, Word64};
 
 /// The directory, or the bus.
@@ -52,6 +54,7 @@ pub(crate) struct ClusterWords {
     waiting_bytes: Word64,
     level: Word32,
     reserved: Word32,
+    pub clock: TwoCopies<MARKS_WORDS>,
 }
 
 impl PartWords {

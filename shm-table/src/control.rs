@@ -192,6 +192,9 @@ pub(crate) struct Control {
     pub nodes_in_hand: Word32,
     /// Connections that a worker does not read until another one has had a turn.
     pub congested: Word32,
+    /// 1 once the incarnations of the slot have wrapped. Master.
+    pub wrapped: Word32,
+    pub reserved: Word32,
     /// The row whose input is in the read window and not all accounted for (a link; 0 = none). A successor finds it.
     pub reading: Word64,
     /// Where in that row's input the read window begins, wrapping: the window's byte `n` is the input's byte

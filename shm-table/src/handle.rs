@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 pub struct RowHandle {
     /// Index of the row, from 0 to the capacity less one.
     pub row: u32,
-    /// Which life of the row: counts up each time the row is given to a new connection.
+    /// Which life of the row: counts up, wrapping, each time the row is given to a new connection.
     pub generation: u32,
 }
 

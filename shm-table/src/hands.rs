@@ -274,7 +274,7 @@ impl<'t> Hands<'t> {
     /// When an own row's deadline is, in table milliseconds (up to 16 late); 0 = none.
     pub fn deadline(&self, handle: RowHandle) -> u64 {
         self.mine(handle)
-            .map_or(0, |_| self.view.deadline(handle.row))
+            .map_or(0, |_| self.view.deadline(handle.row, self.view.now_ms()))
     }
 
     /// Notes that the client was seen, in Unix milliseconds, and its next deadline, in table milliseconds, where that moves.
@@ -308,9 +308,12 @@ impl<'t> Hands<'t> {
         }
     }
 
-    /// Text id of the row's session, unique over all hosts and restarts.
+    /// Text id of the session that is in the handle's row now, unique over all hosts and restarts. For an own row that is the handle's; for
+    /// another's whoever asks looks afterwards whether the handle is stale.
+    #[inline]
     pub fn session_id(&self, handle: RowHandle) -> SessionId {
-        SessionId::new(self.view.header.boot.peek(), handle)
+        let serial = self.view.row(handle).map_or(0, |row| row.serial.peek());
+        SessionId::new(self.view.header.boot.peek(), serial)
     }
 
     /// The name of a row's user; `None`: stale, or nobody is logged in.

@@ -37,8 +37,13 @@ pub(crate) struct Header {
     pub boot: Word64,
     /// Keys of the name hash: a client cannot choose names that collide.
     pub hash_keys: [Word64; 2],
-    /// CLOCK_MONOTONIC milliseconds when the segment was made.
+    /// CLOCK_MONOTONIC milliseconds when the segment was made; wrapping, as a test may have it made years ago.
     pub epoch_ms: Word64,
+    /// Connections that were ever given a row: the number of the last one. Master.
+    pub connections: Word64,
+    /// The ordinal with which a connection begins; 0 but in tests. Master, at the start.
+    pub ordinals_from: Word32,
+    pub reserved: Word32,
     /// 1 while recovery wants the segment still. Master.
     pub pause: Word32,
     /// 1 while the server ends. Master.

@@ -25,6 +25,8 @@
 
 mod arena;
 #[cfg(not(loom))]
+mod clock_marks;
+#[cfg(not(loom))]
 mod cluster;
 #[cfg(not(loom))]
 mod control;
@@ -37,6 +39,8 @@ pub mod kill_point;
 mod lock;
 #[cfg(not(loom))]
 mod named;
+#[cfg(not(loom))]
+mod near_wrap;
 mod outbox;
 mod pool;
 #[cfg(not(loom))]
@@ -91,6 +95,8 @@ mod waiting;
 mod window;
 
 #[cfg(not(loom))]
+pub use clock_marks::{CLOCK_MARKS_MAX, ClockMark};
+#[cfg(not(loom))]
 pub use cluster::{ClusterReport, Part};
 #[cfg(not(loom))]
 pub use control::{Counter, ProcessState, Role};
@@ -123,6 +129,6 @@ pub use table::{AttachError, CreateError, Table};
 pub use text::{Name, TEXT_BYTES_MAX};
 pub use two_copies::{Stream, UNREAD_FLAG};
 #[cfg(not(loom))]
-pub use view::Expiry;
+pub use view::{Expiry, host_ms};
 #[cfg(not(loom))]
 pub use window::ReadWindow;

@@ -32,6 +32,8 @@ pub(crate) struct Mailbox {
     /// The link that opened it: [`ProcessId::bits`]. Link.
     pub owner: Word32,
     pub reserved: Word32,
+    /// How many links have opened it. Link.
+    pub opened: Word64,
     /// Which letters are in order. Only the outbox part counts. Link.
     pub stream: TwoCopies<STREAM_WORDS>,
 }

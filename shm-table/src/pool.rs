@@ -66,6 +66,13 @@ impl PoolHead {
         }
     }
 
+    /// For tests: gives the stack's top another tag.
+    #[cfg(not(loom))]
+    pub fn set_tag(&self, tag: u32) {
+        let top = self.top.peek() as u32;
+        self.top.set(u64::from(tag) << 32 | u64::from(top));
+    }
+
     /// Items in the stack. A momentary count: other processes take and give meanwhile.
     pub fn free(&self) -> u32 {
         self.free.peek()

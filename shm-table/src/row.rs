@@ -176,8 +176,8 @@ pub(crate) struct Row {
     pub fd: Word32,
     /// Transport (bit 16) and port (bits 0 to 15). Master; owner where a proxy says whose connection it is.
     pub transport_port: Word32,
-    /// Unix milliseconds. Master.
-    pub connected_at: Word64,
+    /// Which connection of the segment's life this is, counted from 1: no two have the same, however often the generation wraps. Master.
+    pub serial: Word64,
     /// Link to the user entry; 0 = not in the index. Owner, under the user's stripe lock.
     pub user: Word64,
     /// Link to the next session of the user. Whoever has the stripe lock.
@@ -198,8 +198,10 @@ pub(crate) struct Row {
     pub device_model: Text,
     /// Where the input stood that a dead process was handling, plus one; 0 = nowhere. Owner.
     pub suspect: Word64,
-    /// Unix milliseconds of the login; before the state becomes [`State::LoggedIn`]. Owner.
+    /// The host's clock ([`crate::host_ms`]) at the login; before the state becomes [`State::LoggedIn`]. Owner.
     pub logged_in_at: Word64,
+    /// Unix milliseconds, to be shown. Master.
+    pub connected_at: Word64,
     /// Peer address as IPv6 (v4 mapped), in network order. As with `transport_port`.
     pub ip: [Word64; 2],
 }

@@ -59,7 +59,11 @@ impl<'t> Seats<'t> {
         let index = self.free.pop()?;
         let row = &self.view.rows[index as usize];
         let generation = row.state().generation.wrapping_add(1);
-        reset(row, generation, who);
+        let header = self.view.header;
+        let serial = header.connections.peek().wrapping_add(1);
+        header.connections.put(serial);
+        reset(row, generation, who, header.ordinals_from.peek());
+        row.serial.put(serial);
         row.put_peer(who.transport, who.peer);
         let now = unix_ms();
         row.connected_at.put(now);
@@ -113,7 +117,7 @@ impl<'t> Seats<'t> {
 }
 
 /// Makes a row empty for its next life. What others may write carries the new generation from here on.
-fn reset(row: &Row, generation: u32, who: &Newcomer) {
+fn reset(row: &Row, generation: u32, who: &Newcomer, ordinal: u32) {
     row.out_top.set(outbox::empty(generation));
     row.orders.set(u64::from(generation) << 32);
     row.sent.put(row.queued());
@@ -127,6 +131,7 @@ fn reset(row: &Row, generation: u32, who: &Newcomer) {
     row.stream.write(&Stream {
         consumed: who.consumed_at_accept.into(),
         written: who.written_at_accept.into(),
+        ordinal,
         ..Stream::default()
     });
     row.user_name.clear();

@@ -6,7 +6,7 @@ use crate::pool::{Item, Pool};
 use crate::row::State;
 use crate::table::Table;
 use crate::two_copies::{Stream, UNREAD_FLAG};
-use crate::view::{View, monotonic_ms};
+use crate::view::View;
 
 /// Fill of one section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,21 +157,42 @@ impl Table {
         }
     }
 
-    /// Who will be the next process in a slot, if [`Table::start_process`] makes it so. Changes nothing.
+    /// Who can be the next process in a slot, if [`Table::begin_process`] makes it so. Changes nothing.
+    ///
+    /// Incarnations wrap; one that a row still names is left out, or a process would take what a predecessor of long ago has left for its own.
     pub fn next_process(&self, slot: Slot) -> ProcessId {
-        let control = &self.view().controls[usize::from(slot)];
-        let incarnation = match (control.incarnation.peek() as u16).wrapping_add(1) {
-            0 => 1,
-            next => next,
-        };
+        let view = self.view();
+        let control = &view.controls[usize::from(slot)];
+        let mut incarnation = control.incarnation.peek() as u16;
+        let mut wrapped = control.wrapped.peek() != 0;
+        // More than one step only where rows have been left for 65,535 lives of the slot.
+        for _ in 0..u16::MAX {
+            incarnation = incarnation.wrapping_add(1);
+            if incarnation == 0 {
+                (incarnation, wrapped) = (1, true);
+            }
+            let process = ProcessId { slot, incarnation };
+            if !wrapped || !is_named(&view, process) {
+                return process;
+            }
+        }
         ProcessId { slot, incarnation }
     }
 
-    /// Begins a process's life in a slot; the master, before that process touches the table, and after the one before
-    /// has ended or has let go. What the one before was reading stays noted.
+    /// [`Table::begin_process`] for the [next process](Table::next_process) of a slot.
     pub fn start_process(&self, slot: Slot, role: Role) -> ProcessId {
-        let control = &self.view().controls[usize::from(slot)];
         let next = self.next_process(slot);
+        self.begin_process(next, role);
+        next
+    }
+
+    /// Begins a process's life in its slot; the master, before that process touches the table, and after the one before
+    /// has ended or has let go. What the one before was reading stays noted.
+    pub fn begin_process(&self, next: ProcessId, role: Role) {
+        let control = &self.view().controls[usize::from(next.slot)];
+        if u32::from(next.incarnation) <= control.incarnation.peek() {
+            control.wrapped.put(1);
+        }
         control.state.put(ProcessState::Starting as u32);
         control.role.put(role as u32);
         control.pid.put(0);
@@ -180,7 +201,6 @@ impl Table {
         control.blocks_in_hand.put(0);
         control.nodes_in_hand.put(0);
         control.incarnation.set(u32::from(next.incarnation));
-        next
     }
 
     /// Notes that an empty slot is filled at table time `at_ms` and not before, because those who sat there died young.
@@ -279,6 +299,17 @@ impl Table {
     }
 }
 
+/// True if something in the segment names a process that has ended: a row that nobody has taken over, or the mailbox. What else names its
+/// holder has been taken from the dead before there is a successor ([`crate::Recovered`]). A row that is only seated is claimed by any
+/// process of its slot.
+fn is_named(view: &View<'_>, process: ProcessId) -> bool {
+    let owns = |row: &crate::row::Row| {
+        let word = row.state();
+        word.owner == process && !matches!(word.state, State::Free | State::Seated)
+    };
+    view.mailbox.owner.peek() == process.bits() || view.rows.iter().any(owns)
+}
+
 fn section<T: Item>(name: &'static str, pool: Pool<'_, T>, in_hand: u64) -> SectionStats {
     let capacity = u64::from(pool.capacity());
     SectionStats {
@@ -292,7 +323,7 @@ fn section<T: Item>(name: &'static str, pool: Pool<'_, T>, in_hand: u64) -> Sect
 }
 
 fn heartbeat_age(view: &View<'_>, control: &Control) -> u64 {
-    let now = monotonic_ms().saturating_sub(view.header.epoch_ms.peek());
+    let now = view.now_ms();
     now.saturating_sub(control.heartbeat.peek())
 }
 

@@ -101,7 +101,7 @@ pub struct Stream {
     pub received_last: u32,
     /// Bytes in the receive buffer. The table's own; free to read.
     pub received_len: u32,
-    /// Messages from the client handled so far.
+    /// Messages from the client handled so far, wrapping.
     pub ordinal: u32,
     /// Newest outbox entry already put in order, plus one; 0 = none. The table's own.
     pub out_taken: u32,

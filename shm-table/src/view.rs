@@ -20,8 +20,9 @@ use crate::row::{Order, Row, ordered};
 use crate::users::User;
 use crate::word::{Word32, Word64};
 
-/// A deadline's unit in milliseconds: 32 bits then last more than two years before they wrap.
-const TICK_MS: u64 = 16;
+/// A deadline's unit in milliseconds. A tick is 32 bits of the table's clock in it, which wrap every 2.2 years: ticks are compared as
+/// differences, which is right as long as no deadline lies more than a year ahead or behind.
+pub(crate) const TICK_MS: u64 = 16;
 
 /// Deadlines that are looked at together.
 const DEADLINES_AT_ONCE: usize = 32;
@@ -108,7 +109,7 @@ impl<'t> View<'t> {
     #[inline]
     pub fn prefetch_row_head(&self, row: u32) {
         if let Some(row) = self.rows.get(row as usize) {
-            prefetch(row, std::mem::offset_of!(Row, connected_at));
+            prefetch(row, std::mem::offset_of!(Row, serial));
         }
     }
 
@@ -187,13 +188,13 @@ impl<'t> View<'t> {
 
     /// Milliseconds since the segment was made; the same in all processes of the host.
     pub fn now_ms(&self) -> u64 {
-        monotonic_ms().saturating_sub(self.header.epoch_ms.peek())
+        monotonic_ms().wrapping_sub(self.header.epoch_ms.peek())
     }
 
     /// The same in microseconds.
     #[inline]
     pub fn now_us(&self) -> u64 {
-        monotonic_us().saturating_sub(1000 * self.header.epoch_ms.peek())
+        monotonic_us().wrapping_sub(self.header.epoch_ms.peek().wrapping_mul(1000))
     }
 
     /// True unless the process has been declared dead.
@@ -241,8 +242,15 @@ impl<'t> View<'t> {
     }
 
     /// A row's deadline in table milliseconds, rounded up to the next tick; 0 = none.
-    pub fn deadline(&self, row: u32) -> u64 {
-        u64::from(self.deadlines[row as usize].peek()) * TICK_MS
+    pub fn deadline(&self, row: u32, now_ms: u64) -> u64 {
+        match self.deadlines[row as usize].peek() {
+            0 => 0,
+            tick => {
+                let now = now_ms / TICK_MS;
+                let ahead = tick.wrapping_sub(now as u32) as i32;
+                (now.saturating_add_signed(ahead.into()) * TICK_MS).max(1)
+            }
+        }
     }
 
     /// Orders [`Order::DEADLINE`] on every row whose deadline has passed, once; or twice, if it is killed before the
@@ -299,20 +307,30 @@ impl<'t> View<'t> {
     }
 }
 
-/// CLOCK_MONOTONIC in milliseconds (`clock_gettime(2)`): one clock for all processes of a host.
+/// CLOCK_MONOTONIC in milliseconds (`clock_gettime(2)`): one clock for all processes of a host, never set. Deadlines and signs of life
+/// are in it: it stands still while the host is suspended, in which nobody can send, answer or say that he lives.
 pub(crate) fn monotonic_ms() -> u64 {
     monotonic_us() / 1000
 }
 
 fn monotonic_us() -> u64 {
-    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
-    // Cannot fail for this clock on Linux; a zero would only make everything look on time.
+    read_us(nix::time::ClockId::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_BOOTTIME in milliseconds: one clock for all processes of a host, never set, and it goes on while the host is suspended. What is to
+/// be compared with other hosts is in it, with what the directory's clock is ahead of it ([`crate::ClockMark`]).
+pub fn host_ms() -> u64 {
+    read_us(nix::time::ClockId::CLOCK_BOOTTIME) / 1000
+}
+
+fn read_us(clock: nix::time::ClockId) -> u64 {
+    // Cannot fail for these clocks on Linux; a zero would only make everything look on time.
     clock.now().map_or(0, |time| {
         time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000
     })
 }
 
-/// Unix time in milliseconds.
+/// Unix time in milliseconds, to be shown to people. It may be set at any time, so nothing is decided by it.
 pub(crate) fn unix_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

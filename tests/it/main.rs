@@ -26,6 +26,7 @@ mod commands;
 mod content;
 mod control;
 mod corners;
+mod counters;
 mod deadlines;
 mod echo;
 mod errors;

@@ -32,6 +32,7 @@ pub mod settings;
 pub mod status;
 pub mod visitor;
 pub mod wait;
+pub mod wall_clock;
 pub mod wire;
 
 pub use bells::Bells;

@@ -1,7 +1,7 @@
 //! The protocol: one file per request under `command/`, chosen here.
 //!
 //! Each message of a client has an ordinal, counted in its row; the id of what it sends derives from
-//! it. A message that is handled again after a crash therefore has the id it had before.
+//! it (`message_id.rs`). A message that is handled again after a crash therefore has the id it had before.
 
 mod broadcast;
 mod elsewhere;

@@ -1,4 +1,4 @@
-//! Frames over RabbitMQ: a topic exchange named like the namespace, a queue for each host, bound under the host's name.
+//! Frames over RabbitMQ: a topic exchange named like the namespace, a queue for each life of a host, bound under the host's name.
 //!
 //! The few methods of AMQP 0-9-1 that this takes are spoken here, over the streams of the wire, so that a broker that stops answering costs one connection
 //! and a bounded buffer. A queue survives its consumer for some seconds, for a link that is replaced; what waits in it is bounded by the broker.
@@ -10,7 +10,13 @@ mod session;
 mod uri;
 
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
@@ -46,6 +52,10 @@ struct Rabbit {
     trust: Trust,
     exchange: String,
     node: String,
+    boot: String,
+    life: u64,
+    /// Connections that this process has made.
+    connections: AtomicU32,
     queue: Arc<Queue<Out>>,
     frames: Arc<Frames>,
     state: Arc<Teller>,
@@ -93,6 +103,9 @@ pub(crate) fn start(context: Context, tasks: &mut JoinSet<()>) -> Result<End, St
         trust: Trust::new(&cluster.tls_ca_file)?,
         exchange: cluster.namespace.clone(),
         node: context.settings.node.clone(),
+        boot: context.settings.boot.clone(),
+        life: context.settings.life,
+        connections: AtomicU32::new(0),
         queue: Arc::clone(&queue),
         frames: Arc::clone(&context.frames),
         state: Arc::new(context.state),
@@ -131,7 +144,15 @@ pub(crate) fn start(context: Context, tasks: &mut JoinSet<()>) -> Result<End, St
 }
 
 impl Rabbit {
+    /// Another for each life of the host: whoever consumed for an earlier one, and may still be connected as far as the broker knows, takes
+    /// nothing away from this one.
     fn queue_name(&self) -> String {
-        format!("{}.{}", self.exchange, self.node)
+        format!("{}.{}.{}", self.exchange, self.node, self.boot)
+    }
+
+    /// A number for a connection of this life of the host: higher than that of every earlier one, of this process or of another.
+    fn next_connection(&self) -> i64 {
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+        i64::try_from(self.life << 32 | u64::from(connection)).unwrap_or(i64::MAX)
     }
 }

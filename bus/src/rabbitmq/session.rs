@@ -4,7 +4,6 @@ use bytes::BytesMut;
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -168,11 +167,7 @@ impl<'a> Session<'a> {
         self.say().qos(PREFETCH);
         self.done().await?;
         // The broker gives frames to the consumer with the highest priority: a connection that it has not noticed to be dead gets none.
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        self.say()
-            .consume(&queue, i64::try_from(now & 0x7fff_ffff).unwrap_or(0));
+        self.say().consume(&queue, rabbit.next_connection());
         match self.answer().await? {
             Said::Consuming => Ok(()),
             _ => Err(Broken::Malformed(

@@ -81,6 +81,7 @@ pub fn settings(kind: config::Bus, node: &str) -> Settings {
         cluster,
         node: node.into(),
         boot: format!("{:016x}", BOOT.fetch_add(1, Ordering::Relaxed)),
+        life: 1,
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bus::Settings;
+
 use crate::{
     broker::{Folder, Server, free_port, until_listening},
     exchange::{all_to_all, long_and_empty, take_two},
@@ -86,9 +88,13 @@ impl Rabbit {
     }
 
     fn host(&self, node: &str, directory: &Directory) -> TestHost {
+        TestHost::start(self.settings(node), directory)
+    }
+
+    fn settings(&self, node: &str) -> Settings {
         let mut settings = settings(config::Bus::Rabbitmq, node);
         settings.cluster.rabbitmq = format!("amqp://127.0.0.1:{}", self.port);
-        TestHost::start(settings, directory)
+        settings
     }
 }
 
@@ -111,13 +117,20 @@ async fn three_hosts_exchange_frames_whatever_the_broker_does() {
 
     // A link is replaced: what came meanwhile waits for it.
     drop(b);
+    let mut first = rabbit.settings("b");
+    let b = TestHost::start(first.clone(), &directory);
+    b.until_up().await;
+    drop(b);
     for n in 0..20_u32 {
         a.send("b", n.to_be_bytes().to_vec()).await;
     }
-    let mut b = rabbit.host("b", &directory);
+    first.life += 1;
+    let mut b = TestHost::start(first, &directory);
     for n in 0..20_u32 {
         assert_eq!(b.hear().await.1, n.to_be_bytes().to_vec());
     }
+
+    the_latest_life_hears_all(&rabbit, &directory, &mut a).await;
 
     // Stopped, and going on.
     rabbit.signal("STOP");
@@ -147,6 +160,32 @@ async fn three_hosts_exchange_frames_whatever_the_broker_does() {
     b.until_heard(&mut a).await;
     c.until_heard(&mut a).await;
     all_to_all(&mut [a, b, c], 100).await;
+}
+
+/// Connections of one host that the broker takes for alive: all comes to the one of the latest process of the latest life, whatever any clock
+/// said when they were made.
+async fn the_latest_life_hears_all(rabbit: &Rabbit, directory: &Directory, a: &mut TestHost) {
+    let mut later = rabbit.settings("d");
+    later.life = 2;
+    let mut earlier = later.clone();
+    earlier.life = 1;
+    let mut later = TestHost::start(later, directory);
+    later.until_up().await;
+    // A process of which the broker learns late.
+    let mut earlier = TestHost::start(earlier, directory);
+    earlier.until_up().await;
+    for n in 0..50_u32 {
+        a.send("d", n.to_be_bytes().to_vec()).await;
+        assert_eq!(later.hear().await.1, n.to_be_bytes().to_vec());
+    }
+    // Another life of the host begins with 1 again.
+    let mut next = rabbit.host("d", directory);
+    next.until_up().await;
+    for n in 0..50_u32 {
+        a.send("d", n.to_be_bytes().to_vec()).await;
+        assert_eq!(next.hear().await.1, n.to_be_bytes().to_vec());
+    }
+    assert!(earlier.bus.try_receive().is_none());
 }
 
 async fn slow_reader(a: &mut TestHost, b: &mut TestHost, c: &mut TestHost) {

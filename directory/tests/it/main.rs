@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure names its place
 #![allow(missing_docs)] // of a test
 
+mod clock;
 mod exact;
 mod forms;
 mod hosts;
@@ -27,7 +28,15 @@ pub fn settings(address: &str, node: &str, boot: u64) -> Settings {
         last_seen: Duration::from_secs(60),
         tls_ca_file: None,
         mesh: None,
+        clock: clock_ms,
     }
+}
+
+/// A clock that nobody sets.
+fn clock_ms() -> u64 {
+    static BEGAN: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    BEGAN.elapsed().as_millis() as u64
 }
 
 /// One host of a cluster.

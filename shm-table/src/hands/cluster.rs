@@ -113,7 +113,7 @@ impl<'t> Hands<'t> {
         })
     }
 
-    /// When a row's user logged in, in Unix milliseconds; `None`: stale, or nobody is logged in.
+    /// When a row's user logged in, by the host's clock ([`crate::host_ms`]); `None`: stale, or nobody is logged in.
     pub fn logged_in_at(&self, handle: RowHandle) -> Option<u64> {
         let row = self.view.row(handle)?;
         let at = row.logged_in_at.peek();

@@ -96,9 +96,12 @@ impl Hands<'_> {
         filled.then_some(()).ok_or(NotTaken::Full)
     }
 
-    /// Takes the mailbox over: every letter that no link has settled comes (again) from [`Self::next_mail`], the oldest first.
-    pub fn open_mailbox(&mut self) {
+    /// Takes the mailbox over: every letter that no link has settled comes (again) from [`Self::next_mail`], the oldest first. Returns which
+    /// link of the segment's life this is: a number higher than that of every earlier one.
+    pub fn open_mailbox(&mut self) -> u64 {
         let mailbox = self.view.mailbox;
+        let number = mailbox.opened.peek().wrapping_add(1);
+        mailbox.opened.set(number);
         mailbox.owner.set(self.me.bits());
         let mut open = Open {
             stream: mailbox.stream.read_own(),
@@ -109,6 +112,7 @@ impl Hands<'_> {
         open.note(self.view.nodes, open.stream.out_first);
         self.mail = open;
         self.drop_settled();
+        number
     }
 
     /// The next letter, in the order in which they were handed over; `None`: there is none now.

@@ -9,7 +9,7 @@ use crate::pool::{Hold, Item};
 use crate::row::{Order, RowWord, State};
 use crate::text::Name;
 use crate::users::Users;
-use crate::view::unix_ms;
+use crate::view::host_ms;
 
 /// What happens to a user's older sessions at a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl<'t> Hands<'t> {
                 // What the link said of earlier sessions counts no more.
                 self.view.users[index].elsewhere.put(0);
             }
-            row.logged_in_at.put(unix_ms());
+            row.logged_in_at.put(host_ms());
             row.user_name.put(login.user);
             row.device_id.put(login.device_id);
             row.device_model.put(login.device_model);

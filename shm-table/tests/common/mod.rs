@@ -9,16 +9,18 @@ use shm_table::{
     Role, RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
 };
 
-/// A table with few of everything, so that limits are near.
+/// A table with few of everything, so that limits are near; and old, so that every counter wraps soon. (The black-box tests have new ones.)
 pub fn small() -> Table {
-    Table::private(&Capacity {
+    let table = Table::private(&Capacity {
         sessions: 16,
         arena_bytes: 64 * 1024,
         groups: 4,
         memberships: 40,
         workers: 2,
         hosts: 2,
-    })
+    });
+    table.begin_near_wrap();
+    table
 }
 
 /// Starts worker `n` (0 or 1) of the table.

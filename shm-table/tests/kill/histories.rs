@@ -64,6 +64,9 @@ fn random_histories_with_groups_of_several_chunks_end_in_order_wherever_they_are
             workers: 2,
             hosts: 0,
         });
+        if seed % 2 == 1 {
+            table.begin_near_wrap();
+        }
         let mut seats = Seats::new(&table);
         let (victim, mut hands) = worker(&table, 0);
         let (survivor_id, mut survivor) = worker(&table, 1);

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::{Forwarder, RabbitMq, Redis};
 use crate::client::{Client, Transport};
+use crate::house::House;
 use crate::server::Server;
 use crate::settings::{Settings, free_port};
 use crate::status::whole;
 use crate::wait::eventually;
+use crate::wall_clock::WallClock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -139,6 +141,15 @@ impl Cluster {
 
     /// Starts one more host, or one that is not there, whose mesh listens on this address.
     pub fn start_host_on(&mut self, index: usize, address: &str) {
+        self.start_host_in(index, address, &[]);
+    }
+
+    /// Starts one more host, or one that is not there, with a wall clock of its own.
+    pub fn start_host_with(&mut self, index: usize, clock: &WallClock) {
+        self.start_host_in(index, "127.0.0.1", &clock.environment());
+    }
+
+    fn start_host_in(&mut self, index: usize, address: &str, environment: &[(&str, String)]) {
         while self.hosts.len() <= index {
             self.hosts.push(None);
         }
@@ -153,7 +164,12 @@ impl Cluster {
                 vec![format!("127.0.0.1:{}", free_port())],
             )
             .with("server.tcp", vec![format!("127.0.0.1:{}", free_port())]);
-        self.hosts[index] = Some(Server::start(settings));
+        let house = environment
+            .iter()
+            .fold(House::new(settings), |house, (name, value)| {
+                house.environment(name, value)
+            });
+        self.hosts[index] = Some(house.start());
     }
 
     /// One of the hosts.

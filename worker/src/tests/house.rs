@@ -39,16 +39,18 @@ pub fn table(sessions: u32) -> Table {
     table_with_arena(sessions, 4 << 20)
 }
 
-/// The same with another arena.
+/// The same with another arena. It is old, so that every counter wraps soon.
 pub fn table_with_arena(sessions: u32, arena_bytes: u64) -> Table {
-    Table::private(&Capacity {
+    let table = Table::private(&Capacity {
         sessions,
         arena_bytes,
         groups: 4,
         memberships: 16,
         workers: WORKERS as u8,
         hosts: 0,
-    })
+    });
+    table.begin_near_wrap();
+    table
 }
 
 impl<'t> House<'t> {
