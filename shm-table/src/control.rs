@@ -182,7 +182,9 @@ pub(crate) struct Control {
     /// Arena blocks and outbox nodes in hand.
     pub blocks_in_hand: Word32,
     pub nodes_in_hand: Word32,
-    pub reserved: Word32,
+    /// Who holds the index lock that the process waits for, while it waits for longer than a moment: [`ProcessId::bits`]; 0 = it does not
+    /// wait. Whoever supervises blames the holder, never who waits.
+    pub waits_for: Word32,
     /// The row whose input is in the read window and not all accounted for (a link; 0 = none). A successor finds it.
     pub reading: Word64,
     /// Where in that row's input the read window begins, wrapping: the window's byte `n` is the input's byte

@@ -7,3 +7,14 @@ pub(crate) fn yield_now() {
     #[cfg(not(loom))]
     std::thread::yield_now();
 }
+
+/// Gives the core away for a while; under `loom` for a moment.
+pub(crate) fn nap(time: std::time::Duration) {
+    #[cfg(loom)]
+    {
+        let _ = time;
+        loom::thread::yield_now();
+    }
+    #[cfg(not(loom))]
+    std::thread::sleep(time);
+}

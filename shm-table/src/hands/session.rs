@@ -4,7 +4,6 @@ use super::Hands;
 use crate::control::Counter;
 use crate::groups::Groups;
 use crate::handle::{Link, RowHandle};
-use crate::lock::{Held, Lock};
 use crate::pool::{Hold, Item};
 use crate::row::{Order, RowWord, State};
 use crate::text::Name;
@@ -106,18 +105,6 @@ pub enum LeaveRefused {
 const FORGET_LOOKS: u32 = 4096;
 
 impl<'t> Hands<'t> {
-    pub(super) fn lock(&mut self, lock: &'t Lock) -> Held<'t> {
-        // A recovery may take place in the wait.
-        self.asked_for = None;
-        let (pause, pause_point) = (&self.view.header.pause, &mut self.pause_point);
-        lock.take(self.me, || {
-            if pause.get() != 0 {
-                pause_point();
-            }
-            crate::sync::yield_now();
-        })
-    }
-
     pub(super) fn users(&self) -> Users<'t> {
         Users(self.view)
     }

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod histories;
+mod waiting;
 mod world;
 
 use std::io::Write;

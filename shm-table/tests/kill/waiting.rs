@@ -1,0 +1,97 @@
+//! Who waits for an index lock looks alive, burns no core, and names who holds it; when that one is dead and accounted for, it goes on.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use shm_table::{HandsSettings, ProcessId, RowHandle, Seats, Table, Transport, kill_point};
+
+use crate::LIMITS;
+use crate::common::{connect, login, small, worker};
+
+/// The longest that any step of this test may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn eventually(what: &str, mut look: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !look() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A worker that has died while it held the lock of a group that does not exist yet, and a row of another that wants to join it.
+fn killed_with_a_lock(table: &Table, seats: &mut Seats<'_>) -> (ProcessId, ProcessId, RowHandle) {
+    let (victim, mut hands) = worker(table, 0);
+    let row = connect(seats, &mut hands, victim, Transport::Tcp);
+    login(&mut hands, row, "ada");
+    kill_point::arm(2);
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = hands.join(row, "group", LIMITS);
+    }));
+    assert!(died.is_err() && kill_point::revive());
+    // What the dead has in hand is the recovery's.
+    std::mem::forget(hands);
+    let locks = |id: ProcessId| {
+        let processes = table.stats().processes;
+        processes.iter().find(|p| p.slot == id.slot).unwrap().locks
+    };
+    assert_eq!(locks(victim), 1, "it died elsewhere");
+    let (waiter, mut hands) = worker(table, 1);
+    let row = connect(seats, &mut hands, waiter, Transport::Tcp);
+    login(&mut hands, row, "grace");
+    hands.let_go();
+    (victim, waiter, row)
+}
+
+fn thread_cpu() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+    let us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(us.try_into().unwrap())
+}
+
+#[test]
+fn who_waits_for_a_lock_lives_and_says_for_whom_it_waits() {
+    let table = small();
+    let mut seats = Seats::new(&table);
+    let (victim, waiter, row) = killed_with_a_lock(&table, &mut seats);
+    let (asked, go_on) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let pause_point = Box::new(|| {
+                asked.wait();
+                go_on.wait();
+            });
+            let settings = HandsSettings { outbox_bytes: 8192 };
+            let mut hands = table.hands(waiter, settings, pause_point);
+            let (began, before) = (Instant::now(), thread_cpu());
+            let joined = hands.join(row, "group", LIMITS);
+            (joined, began.elapsed(), thread_cpu() - before)
+        });
+        eventually("it says for whom it waits", || {
+            table.waits_for(waiter.slot) == Some(victim)
+        });
+        // Signs of life while it waits, not only as it began: the age falls again and again.
+        let mut seen = 0;
+        let mut before = table.heartbeat_age_ms(waiter.slot);
+        eventually("it gives signs of life", || {
+            let age = table.heartbeat_age_ms(waiter.slot);
+            seen += u32::from(age < before);
+            before = age;
+            seen >= 20
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        // The master: everyone stands still, the dead is accounted for, and all go on.
+        table.request_pause();
+        asked.wait();
+        table.recover(&mut seats, &[victim]);
+        table.end_pause();
+        go_on.wait();
+        let (joined, waited, cpu) = waiting.join().unwrap();
+        assert_eq!(joined, Ok(shm_table::Joined::New));
+        assert!(cpu * 5 < waited, "{cpu:?} of a core in {waited:?}");
+    });
+    assert_eq!(table.waits_for(waiter.slot), None);
+    assert_eq!(table.audit(), [""; 0]);
+}
