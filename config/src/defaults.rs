@@ -25,6 +25,7 @@ impl Default for Server {
             user: String::new(),
             proxies: Vec::new(),
             watchdog_ms: 5_000,
+            pause_ms: 250,
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Server {
     pub proxies: Vec<Network>,
     /// A process whose heartbeat is older than this is killed and replaced; milliseconds, 1000 to 600000.
     pub watchdog_ms: u32,
+    /// How long a process that cannot be merely short of processor time may keep all others waiting; milliseconds, 10 to 60000.
+    pub pause_ms: u32,
 }
 
 /// `[table]`: fixed at start, reserved in shared memory.

@@ -194,6 +194,7 @@ fn a_value_that_breaks_a_rule_is_blamed_on_its_line() {
         ("[table]\nsessions = 0", "table.sessions", "between 1 and"),
         ("[server]\nworkers = 61", "server.workers", "60"),
         ("[server]\nwatchdog_ms = 1", "server.watchdog_ms", "1000"),
+        ("[server]\npause_ms = 9", "server.pause_ms", "10"),
         ("[server]\nnode = \"\"", "server.node", "name"),
         ("[server]\npid_file = \"\"", "server.pid_file", "file"),
         (

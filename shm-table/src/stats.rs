@@ -267,9 +267,21 @@ impl Table {
         heartbeat_age(&view, &view.controls[usize::from(slot)])
     }
 
-    /// Who holds the index lock that the process of a slot waits for, if it waits for one.
-    pub fn waits_for(&self, slot: Slot) -> Option<ProcessId> {
-        waits_for(&self.view().controls[usize::from(slot)])
+    /// Whether a process has been started in its slot and has neither left it nor been noted as dead.
+    pub fn lives(&self, process: ProcessId) -> bool {
+        self.view().lives(process)
+    }
+
+    /// Who holds the index lock that the process of a slot waits for, if it waits for one, and for how many milliseconds it has found that one
+    /// to hold it whenever it looked.
+    pub fn waits_for(&self, slot: Slot) -> Option<(ProcessId, u64)> {
+        let view = self.view();
+        let control = &view.controls[usize::from(slot)];
+        let holder = waits_for(control)?;
+        let since_ms = control.waits_since.peek();
+        // Written in the other order: it has been waiting for this one since then or later.
+        (waits_for(control) == Some(holder))
+            .then(|| (holder, view.now_ms().saturating_sub(since_ms)))
     }
 
     /// Says that the server ends (or no longer does).
@@ -301,7 +313,7 @@ fn heartbeat_age(view: &View<'_>, control: &Control) -> u64 {
 }
 
 fn waits_for(control: &Control) -> Option<ProcessId> {
-    match control.waits_for.peek() {
+    match control.waits_for.get() {
         0 => None,
         bits => Some(ProcessId::from_bits(bits)),
     }

@@ -32,8 +32,12 @@ impl<'t> Hands<'t> {
                 waits += 1;
                 return crate::sync::yield_now();
             }
-            control.waits_for.put(owner.bits());
-            control.heartbeat.put(view.now_ms());
+            let now_ms = view.now_ms();
+            if control.waits_for.peek() != owner.bits() {
+                control.waits_since.put(now_ms);
+                control.waits_for.set(owner.bits());
+            }
+            control.heartbeat.put(now_ms);
             crate::sync::nap(nap);
             nap = (nap * 2).min(NAP_MAX);
         });
