@@ -178,7 +178,9 @@ mod tests {
         // Asked twice, it is the same.
         assert!(sleeper.is_stopped() && !sleeper.is_asleep());
         kill(sleeper.pid, Signal::SIGCONT).unwrap();
-        soon("it goes on", || !sleeper.is_stopped() && sleeper.is_asleep());
+        soon("it goes on", || {
+            !sleeper.is_stopped() && sleeper.is_asleep()
+        });
         sleeper.end_now();
         assert!(!sleeper.is_stopped());
         let mut busy = shell("while :; do :; done");

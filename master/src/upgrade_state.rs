@@ -181,6 +181,10 @@ impl State {
                 ));
             }
         }
+        let mut named = HashSet::new();
+        if let Some(twice) = self.numbers().find(|number| !named.insert(*number)) {
+            return Err(format!("descriptor {twice} comes along for two things"));
+        }
         let mut numbers = self.descriptors.clone();
         numbers.sort_unstable();
         match self
@@ -391,7 +395,8 @@ mod tests {
         let me = std::process::id().cast_signed();
         assert_eq!(state().check(&table, me), Ok(()));
         assert!(state().check(&table, 1).is_err());
-        let changes: [fn(&mut State); 7] = [
+        let changes: [fn(&mut State); 8] = [
+            |s| s.control.fd = s.pid_file.fd,
             |s| s.doorbells.truncate(5),
             |s| s.posts[0].slot = 6,
             |s| s.posts[0].slot = 4,

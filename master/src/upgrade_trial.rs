@@ -154,7 +154,8 @@ pub fn verify(text: &[u8], master: i32) -> Result<(State, Table), String> {
     let state = State::parse(text)?;
     let table = Table::attach(&state.segment).map_err(|e| e.to_string())?;
     state.check(&table, master)?;
-    if !state.config.server.log_file.as_os_str().is_empty() {
+    let returns = state.refused.is_some();
+    if !returns && !state.config.server.log_file.as_os_str().is_empty() {
         logging::open(&state.config.server.log_file).map_err(|e| e.to_string())?;
     }
     Ok((state, table))

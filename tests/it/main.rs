@@ -55,6 +55,7 @@ mod shutdown;
 mod slow;
 mod soak;
 mod start;
+mod stopped;
 mod supervision;
 mod upgrade;
 

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use shm_table::{HandsSettings, ProcessId, RowHandle, Seats, Table, Transport, kill_point};
+use shm_table::{
+    Hands, HandsSettings, Joined, ProcessId, RowHandle, Seats, State, Table, Transport, kill_point,
+};
 
 use crate::LIMITS;
-use crate::common::{connect, login, small, worker};
+use crate::common::{connect, login, small, used, worker};
 
 /// The longest that any step of this test may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,9 +71,10 @@ fn who_waits_for_a_lock_lives_and_says_for_whom_it_waits() {
             let joined = hands.join(row, "group", LIMITS);
             (joined, began.elapsed(), thread_cpu() - before)
         });
-        eventually("it says for whom it waits", || {
-            matches!(table.waits_for(waiter.slot), Some((holder, ms)) if holder == victim && ms > 10)
-        });
+        eventually(
+            "it says for whom it waits",
+            || matches!(table.waits_for(waiter.slot), Some((holder, ms)) if holder == victim && ms > 10),
+        );
         // Signs of life while it waits, not only as it began: the age falls again and again.
         let mut seen = 0;
         let mut before = table.heartbeat_age_ms(waiter.slot);
@@ -94,4 +97,93 @@ fn who_waits_for_a_lock_lives_and_says_for_whom_it_waits() {
     });
     assert_eq!(table.waits_for(waiter.slot), None);
     assert_eq!(table.audit(), [""; 0]);
+}
+
+/// A worker has died in the middle of joining "group"; another one wants its lock for `act`, and waits until the dead one is accounted for. Both have
+/// been in three groups before.
+fn waits_while_the_table_is_put_in_order(act: impl Fn(&mut Hands<'_>, RowHandle) + Sync) {
+    let table = small();
+    let mut seats = Seats::new(&table);
+    let (victim, mut hands) = worker(&table, 0);
+    let (waiter, mut other) = worker(&table, 1);
+    let rows =
+        [(victim, &mut hands, "ada"), (waiter, &mut other, "grace")].map(|(id, hands, name)| {
+            let row = connect(&mut seats, hands, id, Transport::Tcp);
+            login(hands, row, name);
+            for group in ["first", "group", "last"] {
+                hands.join(row, group, LIMITS).unwrap();
+            }
+            row
+        });
+    hands.leave(rows[0], "group").unwrap();
+    other.let_go();
+    // After its second store: the lock is the first.
+    kill_point::arm(2);
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = hands.join(rows[0], "group", LIMITS);
+    }));
+    assert!(died.is_err() && kill_point::revive());
+    std::mem::forget(hands);
+    let (asked, go_on) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let pause_point = Box::new(|| {
+                asked.wait();
+                go_on.wait();
+            });
+            let mut hands = table.hands(waiter, HandsSettings { outbox_bytes: 8192 }, pause_point);
+            act(&mut hands, rows[1]);
+            hands.let_go();
+        });
+        eventually("it waits", || table.waits_for(waiter.slot).is_some());
+        table.request_pause();
+        asked.wait();
+        table.recover(&mut seats, &[victim]);
+        table.end_pause();
+        go_on.wait();
+        waiting.join().unwrap();
+    });
+    assert_eq!(table.audit(), [""; 0]);
+    // A successor of the dead one takes its row, and both can leave.
+    let (_, mut hands) = worker(&table, 0);
+    let (_, mut other) = (
+        waiter,
+        table.hands(
+            waiter,
+            HandsSettings { outbox_bytes: 8192 },
+            Box::new(|| {}),
+        ),
+    );
+    hands.claim(rows[0], State::Connected, 0).unwrap();
+    hands.finish(rows[0]);
+    other.finish(rows[1]);
+    hands.let_go();
+    other.let_go();
+    assert_eq!(table.audit(), [""; 0]);
+    assert_eq!(
+        (used(&table, "groups"), used(&table, "memberships")),
+        (0, 0)
+    );
+    for user in ["ada", "grace"] {
+        assert!(other.last_seen(user).is_some(), "{user} was never here");
+    }
+}
+
+#[test]
+fn who_waits_to_leave_a_group_while_the_table_is_put_in_order_leaves_it() {
+    waits_while_the_table_is_put_in_order(|hands, row| {
+        hands.leave(row, "group").unwrap();
+        let mut members = Vec::new();
+        hands.members_of("group", &mut members);
+        assert!(!members.contains(&row));
+        assert!(hands.leave(row, "group").is_err());
+        assert_eq!(hands.join(row, "group", LIMITS), Ok(Joined::New));
+    });
+}
+
+#[test]
+fn who_waits_to_leave_everything_while_the_table_is_put_in_order_leaves_it() {
+    waits_while_the_table_is_put_in_order(|hands, row| {
+        hands.set_state(row, State::Closing);
+    });
 }
