@@ -1,6 +1,7 @@
 //! Who waits for an index lock looks alive, burns no core, and names who holds it; when that one is dead and accounted for, it goes on.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -13,7 +14,7 @@ use crate::LIMITS;
 use crate::common::{connect, login, small, used, worker};
 
 /// The longest that any step of this test may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn eventually(what: &str, mut look: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -47,6 +48,26 @@ fn killed_with_a_lock(table: &Table, seats: &mut Seats<'_>) -> (ProcessId, Proce
     (victim, waiter, row)
 }
 
+/// Ends the wait of another thread where the test fails, which would otherwise wait for that thread.
+struct Rescue(AtomicBool);
+
+struct OnFailure<'a>(&'a Rescue, &'a Table);
+
+impl Rescue {
+    fn of<'a>(&'a self, table: &'a Table) -> OnFailure<'a> {
+        OnFailure(self, table)
+    }
+}
+
+impl Drop for OnFailure<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.0.store(true, Ordering::SeqCst);
+            self.1.request_pause();
+        }
+    }
+}
+
 fn thread_cpu() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
     let us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
@@ -59,9 +80,12 @@ fn who_waits_for_a_lock_lives_and_says_for_whom_it_waits() {
     let mut seats = Seats::new(&table);
     let (victim, waiter, row) = killed_with_a_lock(&table, &mut seats);
     let (asked, go_on) = (Barrier::new(2), Barrier::new(2));
+    let rescue = Rescue(AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _on_failure = rescue.of(&table);
         let waiting = scope.spawn(|| {
             let pause_point = Box::new(|| {
+                assert!(!rescue.0.load(Ordering::SeqCst), "the test has failed");
                 asked.wait();
                 go_on.wait();
             });
@@ -125,9 +149,12 @@ fn waits_while_the_table_is_put_in_order(act: impl Fn(&mut Hands<'_>, RowHandle)
     assert!(died.is_err() && kill_point::revive());
     std::mem::forget(hands);
     let (asked, go_on) = (Barrier::new(2), Barrier::new(2));
+    let rescue = Rescue(AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _on_failure = rescue.of(&table);
         let waiting = scope.spawn(|| {
             let pause_point = Box::new(|| {
+                assert!(!rescue.0.load(Ordering::SeqCst), "the test has failed");
                 asked.wait();
                 go_on.wait();
             });
