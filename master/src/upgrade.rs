@@ -34,7 +34,7 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
 const TAKEOVER: &str = "--takeover";
 
 /// Descriptors that are kept free for the new master, besides those that the old one gives up itself: more than it needs.
-const ROOM: usize = 8;
+const ROOM: usize = 4;
 
 /// An upgrade in progress.
 pub struct Upgrade {

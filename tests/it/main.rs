@@ -58,6 +58,7 @@ mod start;
 mod stopped;
 mod supervision;
 mod upgrade;
+mod upgrade_room;
 
 use tests::client::BOTH;
 use tests::{Server, Settings, Transport};
