@@ -121,12 +121,16 @@ impl Listeners {
         } else {
             EpollFlags::empty()
         };
+        let mut done = true;
         for (token, listener) in self.tokens() {
             if let Err(error) = poller.modify(&listener.socket, token, flags) {
-                tracing::error!(%error, address = %listener.address, "a listener cannot be opened or closed");
+                tracing::error!(%error, address = %listener.address, "a listener cannot be opened or closed; tried again");
+                done = false;
             }
         }
-        self.open = open;
+        if done {
+            self.open = open;
+        }
     }
 
     /// When accepting may be tried again after the system had no room; until then the listeners must stay closed.

@@ -74,8 +74,8 @@ fn whatever_number_of_descriptors_is_to_spare() {
     visited.works();
 }
 
-/// Lets one call fail of those by which a program gets something from the system, and says that it did. Only in the program that was
-/// started with `FAULT` in its environment.
+/// Lets one call fail of those by which a program gets something from the system before it waits for anything, and says that it did. Only in
+/// the program that was started with `FAULT` in its environment.
 const LIBRARY: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -127,6 +127,8 @@ OPEN(open64)
 int shm_open(const char *path, int flags, mode_t mode) { return fails("shm_open") ? -1 : REAL(shm_open)(path, flags, mode); }
 int epoll_create1(int flags) { return fails("epoll_create1") ? -1 : REAL(epoll_create1)(flags); }
 int epoll_ctl(int a, int b, int c, struct epoll_event *d) { return fails("epoll_ctl") ? -1 : REAL(epoll_ctl)(a, b, c, d); }
+/* From here on it is at work. */
+int epoll_wait(int a, struct epoll_event *b, int c, int d) { left = 0; return REAL(epoll_wait)(a, b, c, d); }
 int signalfd(int a, const sigset_t *b, int c) { return fails("signalfd") ? -1 : REAL(signalfd)(a, b, c); }
 int eventfd(unsigned a, int b) { return fails("eventfd") ? -1 : ((int (*)(unsigned, int))dlsym(RTLD_NEXT, "eventfd"))(a, b); }
 int getsockname(int a, struct sockaddr *b, socklen_t *c) { return fails("getsockname") ? -1 : REAL(getsockname)(a, b, c); }
