@@ -59,6 +59,16 @@ impl Master<'_> {
 
     /// Goes on with a standstill once everybody stands still.
     pub fn settle_standstill(&mut self, now: Instant) {
+        let Some(look_at) = self.standstill.as_ref().map(Standstill::until) else {
+            return;
+        };
+        if now >= look_at {
+            // Who is judged has been heard: it may be the master that had no time.
+            let pids: Vec<_> = self.occupants().map(|occupant| occupant.pid()).collect();
+            for pid in pids {
+                self.hear_role(pid);
+            }
+        }
         let Some(standstill) = &mut self.standstill else {
             return;
         };

@@ -274,6 +274,43 @@ fn who_is_merely_stopped_holds_up_nobody_but_its_own() {
     posts::audit(&server).unwrap();
 }
 
+#[test]
+fn who_writes_much_to_sessions_of_a_stopped_worker_waits_only_for_a_moment() {
+    const MESSAGES: usize = 600;
+    let settings = Settings::new()
+        .with("limits.outbox_bytes", 65_536)
+        .with("server.watchdog_ms", 600_000);
+    for transport in BOTH {
+        let server = Server::start(settings.clone());
+        let mut clients: Vec<Client> = (0..2)
+            .map(|n| Client::login(&server, transport, &format!("u{n}")))
+            .collect();
+        let stopped = server.workers()[0];
+        stop(stopped);
+        clients
+            .iter_mut()
+            .for_each(|c| c.send(json!({"type": "ping"})));
+        let at_work = clients.iter().position(has_answer).unwrap();
+        let mut sender = clients.swap_remove(at_work);
+        let mut reader = clients.remove(0);
+        sender.expect("pong");
+        let content = "x".repeat(1_000);
+        for id in 0..MESSAGES {
+            sender.send(json!({"type": "sendto", "to": reader.name(), "content": content, "id": id, "quiet": true}));
+        }
+        // More than may wait for the other one, in any case; and the sender is heard all the same.
+        let began = Instant::now();
+        sender.send(json!({"type": "ping"}));
+        assert!(sender.survives());
+        assert!(began.elapsed() < 2 * BOUND, "{:?}", began.elapsed());
+        assert!(posts::signal(stopped, Signal::SIGCONT));
+        // Who could not read is not to blame: nothing has ended, and what was accepted comes.
+        assert!(reader.survives());
+        reader.expect_nothing();
+        posts::audit(&server).unwrap();
+    }
+}
+
 /// Whether something comes on the connection within a second.
 fn has_answer(client: &Client) -> bool {
     use std::os::fd::AsFd;

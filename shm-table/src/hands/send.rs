@@ -91,6 +91,9 @@ pub struct Congestion {
 /// that its worker had no turn yet, and whoever fills it is slowed ([`Hands::take_congestion`]).
 const UNWRITTEN_FACTOR: u64 = 4;
 
+/// How old, in milliseconds, the last sign of life is of a process that stands still: it gives one at least every 250.
+const STANDS_AFTER_MS: u64 = 1_000;
+
 /// How many recipients ahead of the present one a row is asked for.
 const PREFETCH_AHEAD: usize = 4;
 
@@ -271,11 +274,14 @@ impl<'t> Hands<'t> {
             false => limit.saturating_mul(UNWRITTEN_FACTOR),
         };
         // Where nobody is there who could write it, nobody is slow.
+        let stands = self.stands(word.owner.slot);
         if pending > most && self.view.lives(word.owner) {
-            self.order(handle, Order::SLOW);
+            if !stands {
+                self.order(handle, Order::SLOW);
+            }
             return false;
         }
-        if !blocked {
+        if !blocked && !stands {
             self.congested = Some(Congestion {
                 slot: word.owner.slot,
                 turn: self.turns(word.owner.slot),
@@ -291,14 +297,21 @@ impl<'t> Hands<'t> {
         self.congested.take()
     }
 
-    /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead has no turns, and neither has a
-    /// successor that has only been started.
+    /// True for a slot whose process gives no signs of life: it is stopped or wedged, and nobody waits for its turns but its own sessions.
+    fn stands(&self, slot: Slot) -> bool {
+        let heartbeat = self.view.controls[usize::from(slot)].heartbeat.peek();
+        self.view.now_ms().saturating_sub(heartbeat) > STANDS_AFTER_MS
+    }
+
+    /// True once the worker has had a whole turn since, has nothing left to do, or stands still. One that is dead has no turns, and neither
+    /// has a successor that has only been started.
     pub fn is_relieved(&self, congestion: Congestion) -> bool {
         let control = &self.view.controls[usize::from(congestion.slot)];
         // The present turn had begun already, so only the next one counts; one's own is over when this is asked.
         congestion.slot == self.me.slot
             || ProcessState::of(control.state.get()) == ProcessState::Running
                 && (control.sleeping.get() != 0
+                    || self.stands(congestion.slot)
                     || self.turns(congestion.slot).wrapping_sub(congestion.turn) >= 2)
     }
 
