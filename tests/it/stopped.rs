@@ -242,8 +242,7 @@ fn who_is_merely_stopped_holds_up_nobody_but_its_own() {
         client.send(json!({"type": "ping"}));
     }
     // Whoever is answered belongs to the other.
-    let (mut served, mut held_up): (Vec<_>, Vec<_>) =
-        clients.into_iter().partition(|client| has_answer(client));
+    let (mut served, mut held_up): (Vec<_>, Vec<_>) = clients.into_iter().partition(has_answer);
     assert_eq!((served.len(), held_up.len()), (3, 3));
     served.iter_mut().for_each(|c| drop(c.expect("pong")));
     // Among themselves they notice nothing, and what they write to the others is accepted.
@@ -309,6 +308,45 @@ fn who_writes_much_to_sessions_of_a_stopped_worker_waits_only_for_a_moment() {
         reader.expect_nothing();
         posts::audit(&server).unwrap();
     }
+}
+
+#[test]
+fn who_is_only_short_of_processor_time_is_not_killed() {
+    let settings = Settings::new()
+        .with("server.workers", 3)
+        .with("server.pause_ms", 20);
+    let server = Server::start(settings);
+    let mut clients: Vec<Client> = (0..6)
+        .map(|n| Client::login(&server, BOTH[n % 2], &format!("u{n}")))
+        .collect();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop_all = Stop(&over);
+        // Everybody else has all processors, and the workers have next to nothing.
+        let cores = std::thread::available_parallelism().unwrap().get();
+        for _ in 0..2 * cores {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        for _ in 0..3 {
+            std::thread::sleep(GROWN_UP);
+            let workers = server.workers();
+            for pid in &workers {
+                let mut renice = std::process::Command::new("renice");
+                let done = renice.args(["-n", "19", "-p", &pid.to_string()]).output();
+                assert!(done.unwrap().status.success());
+            }
+            posts::kill(&server, workers[0]);
+            longest_wait(&mut clients);
+        }
+        drop(stop_all);
+    });
+    let log = server.house().log();
+    assert_eq!(log.matches("a process is killed").count(), 0, "{log}");
+    posts::audit(&server).unwrap();
 }
 
 /// Whether something comes on the connection within a second.
