@@ -8,13 +8,8 @@ pub(crate) fn yield_now() {
     std::thread::yield_now();
 }
 
-/// Gives the core away for a while; under `loom` for a moment.
+/// Gives the core away for a while.
+#[cfg(not(loom))]
 pub(crate) fn nap(time: std::time::Duration) {
-    #[cfg(loom)]
-    {
-        let _ = time;
-        loom::thread::yield_now();
-    }
-    #[cfg(not(loom))]
     std::thread::sleep(time);
 }
