@@ -17,7 +17,13 @@ pub struct Changes {
 const FIXED_SECTIONS: [&str; 3] = ["table", "cluster", "api"];
 
 /// Keys of `[server]` that a running server takes over; the others are fixed: listeners, processes, files, the user.
-const LIVE_SERVER_KEYS: [&str; 4] = ["log_level", "watchdog_ms", "handover_ms", "abandon_ms"];
+const LIVE_SERVER_KEYS: [&str; 5] = [
+    "log_level",
+    "watchdog_ms",
+    "pause_ms",
+    "handover_ms",
+    "abandon_ms",
+];
 
 impl Config {
     /// Compares with the configuration that is to replace this one.

@@ -63,6 +63,7 @@ impl Config {
                 0,
                 63,
             ),
+            ("server.pause_ms", server.pause_ms.into(), 10, 60_000),
             ("table.sessions", table.sessions.into(), 1, 4_000_000),
             ("table.arena_mib", table.arena_mib.into(), 1, 65_536),
             ("table.groups", table.groups.into(), 1, 4_000_000),

@@ -27,6 +27,7 @@ impl Default for Server {
             watchdog_ms: 5_000,
             handover_ms: 2_000,
             abandon_ms: 10_000,
+            pause_ms: 250,
         }
     }
 }

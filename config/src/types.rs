@@ -63,6 +63,8 @@ pub struct Server {
     /// How long connections may have no worker, where there is no other to hand them over to, before they are ended; milliseconds,
     /// 100 to 3600000.
     pub abandon_ms: u32,
+    /// How long a process that cannot be merely short of processor time may keep all others waiting; milliseconds, 10 to 60000.
+    pub pause_ms: u32,
 }
 
 /// `[table]`: fixed at start, reserved in shared memory.

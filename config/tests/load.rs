@@ -209,6 +209,7 @@ fn a_value_that_breaks_a_rule_is_blamed_on_its_line() {
             "diagnostics.fail_slot",
             "63",
         ),
+        ("[server]\npause_ms = 9", "server.pause_ms", "10"),
         ("[server]\nnode = \"\"", "server.node", "name"),
         ("[server]\npid_file = \"\"", "server.pid_file", "file"),
         (

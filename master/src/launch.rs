@@ -2,6 +2,7 @@
 //! was made is gone afterwards, whether the server stopped or never became ready.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -57,9 +58,23 @@ pub fn serve(
     if config.diagnostics.near_wrap {
         segment.table.begin_near_wrap();
     }
-    let mut master = assemble(
-        executable, source, config, signals, listeners, control, &pid_file, &segment,
-    )?;
+    let cannot = |e: io::Error| format!("the master cannot be set up: {e}");
+    let parts = Parts {
+        image: Rc::new(Image::own(&executable).map_err(cannot)?),
+        doorbells: (0..segment.table.slots())
+            .map(|_| role::doorbell())
+            .collect::<io::Result<_>>()
+            .map_err(cannot)?,
+        poller: Poller::new().map_err(cannot)?,
+        executable,
+        source,
+        config,
+        signals,
+        listeners,
+        control,
+    };
+    let mut master = assemble(parts, &pid_file, &segment);
+    master.register().map_err(cannot)?;
     let result = master.run(when_ready);
     master.end();
     result
@@ -83,28 +98,26 @@ fn drop_to(
     target.become_it()
 }
 
-/// A master that has nothing yet but what must not be left behind.
-///
-/// # Errors
-/// A sentence.
-#[allow(clippy::too_many_arguments)] // each is a thing of its own, made in an order that matters
-pub fn assemble<'t>(
-    executable: PathBuf,
-    source: Source,
-    config: Config,
-    signals: Signals,
-    listeners: Listeners,
-    control: ControlSocket,
-    pid_file: &'t PidFile,
-    segment: &'t Segment,
-) -> Result<Master<'t>, String> {
-    let cannot = |e: io::Error| format!("the master cannot be set up: {e}");
-    let image = Image::own(&executable).map_err(cannot)?;
-    let image = Rc::new(image);
+/// What a master is made of, besides what must not be left behind.
+pub struct Parts {
+    pub executable: PathBuf,
+    pub source: Source,
+    pub config: Config,
+    pub signals: Signals,
+    pub listeners: Listeners,
+    pub control: ControlSocket,
+    pub image: Rc<Image>,
+    pub doorbells: Vec<OwnedFd>,
+    pub poller: Poller,
+}
+
+/// A master with empty posts, which hears nothing before [`Master::register`]. Nothing in here can fail.
+pub fn assemble<'t>(parts: Parts, pid_file: &'t PidFile, segment: &'t Segment) -> Master<'t> {
     let table = &segment.table;
     let now = Instant::now();
     let me = table.start_process(MASTER, Role::Master);
     table.set_pid(me, std::process::id().cast_signed());
+    let config = parts.config;
     // The master holds no lock and so never waits for one: nothing needs to happen at its pause point.
     let hands = table.hands(
         me,
@@ -113,24 +126,14 @@ pub fn assemble<'t>(
         },
         Box::new(|| {}),
     );
-    let doorbells = (0..table.slots())
-        .map(|_| role::doorbell())
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(cannot)?;
-    let poller = Poller::new().map_err(cannot)?;
-    poller
-        .add(&signals, Token::Signals, EpollFlags::EPOLLIN)
-        .map_err(cannot)?;
-    listeners.register(&poller).map_err(cannot)?;
-    control.register(&poller).map_err(cannot)?;
     // Before any worker has a session: from here on they tell the link of every login.
     table.set_linked(config.cluster.enabled);
-    Ok(Master {
+    Master {
         vault: Vault::new(config.table.sessions),
         seats: Seats::new(table),
         watch_at: now + watch_interval(&config),
         posts: Post::all(&config, table.slots(), now),
-        poller,
+        poller: parts.poller,
         segment,
         standstill: None,
         went_on: Instant::now(),
@@ -144,15 +147,34 @@ pub fn assemble<'t>(
         packet: packet::Buffer::default(),
         started: now,
         config,
-        source,
-        executable,
-        image,
+        source: parts.source,
+        executable: parts.executable,
+        image: parts.image,
         table,
         hands,
-        doorbells,
+        doorbells: parts.doorbells,
         pid_file,
-        signals,
-        listeners,
-        control,
-    })
+        signals: parts.signals,
+        listeners: parts.listeners,
+        control: parts.control,
+    }
+}
+
+impl Master<'_> {
+    /// Begins to wait for everything that it has; may be done again where it failed.
+    ///
+    /// # Errors
+    /// What the system says, out of memory among it.
+    pub fn register(&mut self) -> io::Result<()> {
+        self.poller
+            .add(&self.signals, Token::Signals, EpollFlags::EPOLLIN)?;
+        self.listeners.register(&self.poller)?;
+        self.control.register(&self.poller)?;
+        for occupant in self.posts.iter_mut().filter_map(|p| p.occupant.as_mut()) {
+            let token = Token::Role(occupant.pid());
+            self.poller.add(&*occupant, token, EpollFlags::EPOLLIN)?;
+            occupant.registered = true;
+        }
+        Ok(())
+    }
 }

@@ -80,31 +80,21 @@ impl Listeners {
         })
     }
 
-    /// Sockets that another master has bound.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn inherited(sockets: Vec<(Transport, OwnedFd)>) -> Result<Self, String> {
-        let listener = |(transport, socket)| {
-            let socket = TcpListener::from(socket);
-            let address = socket
-                .local_addr()
-                .map_err(|e| format!("an inherited listener has no address: {e}"))?;
-            Ok(Listener {
-                socket,
-                transport,
-                address,
-            })
-        };
-        Ok(Self {
-            listeners: sockets
-                .into_iter()
-                .map(listener)
-                .collect::<Result<_, String>>()?,
+    /// Sockets that another master has bound, with their addresses.
+    pub fn inherited(sockets: Vec<(Transport, OwnedFd, SocketAddr)>) -> Self {
+        let listeners = sockets.into_iter();
+        Self {
+            listeners: listeners
+                .map(|(transport, socket, address)| Listener {
+                    socket: TcpListener::from(socket),
+                    transport,
+                    address,
+                })
+                .collect(),
             spare: spare(),
             open: false,
             again_at: None,
-        })
+        }
     }
 
     /// The sockets, with the transport that is spoken there.
@@ -135,12 +125,16 @@ impl Listeners {
         } else {
             EpollFlags::empty()
         };
+        let mut done = true;
         for (token, listener) in self.tokens() {
             if let Err(error) = poller.modify(&listener.socket, token, flags) {
-                tracing::error!(%error, address = %listener.address, "a listener cannot be opened or closed");
+                tracing::error!(%error, address = %listener.address, "a listener cannot be opened or closed; tried again");
+                done = false;
             }
         }
-        self.open = open;
+        if done {
+            self.open = open;
+        }
     }
 
     /// When accepting may be tried again after the system had no room; until then the listeners must stay closed.

@@ -18,6 +18,7 @@ mod limits;
 mod listeners;
 mod master;
 mod member;
+mod patience;
 mod pid_file;
 mod poller;
 mod post;

@@ -167,7 +167,12 @@ impl Master<'_> {
     }
 }
 
-/// How often the master looks after its processes: often enough to notice a wedged one soon after `server.watchdog_ms`.
+/// How often the master looks after its processes: often enough to notice soon who keeps others waiting for a lock.
 pub fn watch_interval(config: &Config) -> Duration {
+    held_up_after(config).min(Duration::from_millis(250))
+}
+
+/// When the master itself comes to that so much later than it should, its processes may have had no time either.
+pub fn held_up_after(config: &Config) -> Duration {
     Duration::from_millis(u64::from(config.server.watchdog_ms / 4)).min(Duration::from_secs(1))
 }

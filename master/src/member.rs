@@ -8,6 +8,7 @@ use role::MasterEnd;
 use shm_table::ProcessId;
 
 use crate::image::Image;
+use crate::patience::{Patience, Waited};
 use crate::process::{Ending, Process};
 
 /// One process and what passes between it and the master.
@@ -26,6 +27,8 @@ pub struct Member {
     pub told_to_pause: bool,
     /// It stands still.
     pub paused: bool,
+    /// Others wait for it, which is to be over soon: that it stands still, or that it opens a lock.
+    pub waited_for: Option<Waited>,
     /// Its answers are waited for from here on: its start, its promotion, its leaving, or the end of a pause.
     pub watched_from: Instant,
     /// The channel is waited for in the poller, for reading, and for writing as well.
@@ -51,6 +54,7 @@ impl Member {
             told_to_leave: None,
             told_to_pause: false,
             paused: false,
+            waited_for: None,
             watched_from: now,
             registered: false,
             wants_room: false,
@@ -111,6 +115,16 @@ impl Member {
         );
         if let Err(error) = self.process.kill() {
             tracing::error!(%error, pid = self.pid(), "it cannot be killed");
+        }
+    }
+
+    /// Others wait for it at this time: kills it if they have waited long enough. `what`: what it does not do.
+    pub fn keeps_waiting(&mut self, now: Instant, patience: &Patience, what: &str) {
+        let waited = self
+            .waited_for
+            .get_or_insert_with(|| Waited::from(now, &self.process));
+        if let Some(why) = waited.is_over(now, &self.process, patience) {
+            self.condemn(&format!("{what}: {why}"));
         }
     }
 

@@ -119,10 +119,14 @@ impl PidFile {
                 file,
                 made_folder,
             }),
-            Err((_, errno)) => Err(LockError::Os {
-                path,
-                reason: errno.into(),
-            }),
+            Err((lock, errno)) => {
+                // It stays open, and locked as it was: it may go back to the master that it came from.
+                std::mem::forget(lock);
+                Err(LockError::Os {
+                    path,
+                    reason: errno.into(),
+                })
+            }
         }
     }
 

@@ -70,12 +70,15 @@ impl Poller {
         })
     }
 
-    /// Waits for `flags` on a descriptor from now on.
+    /// Waits for `flags` on a descriptor from now on; also where it was waited for already.
     ///
     /// # Errors
     /// What the system says, out of memory among it.
     pub fn add(&self, fd: impl AsFd, token: Token, flags: EpollFlags) -> io::Result<()> {
-        Ok(self.epoll.add(fd, EpollEvent::new(flags, token.pack()))?)
+        match self.epoll.add(&fd, EpollEvent::new(flags, token.pack())) {
+            Err(Errno::EEXIST) => self.modify(fd, token, flags),
+            result => Ok(result?),
+        }
     }
 
     /// Waits for other `flags`.

@@ -6,10 +6,12 @@
 use std::fmt;
 use std::io;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 /// A child of this process.
@@ -78,6 +80,29 @@ impl Process {
     /// How it has ended, once it has.
     pub fn ended(&mut self) -> Option<Ending> {
         self.wait_for(WaitPidFlag::WNOHANG)
+    }
+
+    /// Whether a signal has stopped it, and none has let it go on.
+    pub fn is_stopped(&self) -> bool {
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        self.ending.is_none()
+            && matches!(
+                waitid(Id::Pid(self.pid), flags),
+                Ok(WaitStatus::Stopped(..))
+            )
+    }
+
+    /// The processor time it has had; `None` where the system does not say.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let clock = clock_getcpuclockid(self.pid).ok()?;
+        clock_gettime(clock).ok().map(Duration::from)
+    }
+
+    /// Whether it sleeps: it wants no processor time, and it is not the disk that it waits for.
+    pub fn is_asleep(&self) -> bool {
+        // proc(5): the state follows the name, which may contain anything.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        matches!(stat.rsplit_once(") "), Some((_, rest)) if rest.starts_with('S'))
     }
 
     /// Kills it and waits until it is gone.
@@ -165,6 +190,36 @@ mod tests {
         assert!(!status.contains(") Z "), "it was killed");
         drop(child.stdin.take());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn stopped_busy_and_asleep_are_told_apart() {
+        fn soon(what: &str, look: impl Fn() -> bool) {
+            let end = std::time::Instant::now() + Duration::from_secs(20);
+            while !look() {
+                assert!(std::time::Instant::now() < end, "in vain: {what}");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let mut sleeper = shell("exec sleep 600");
+        soon("it sleeps", || sleeper.is_asleep());
+        assert!(!sleeper.is_stopped());
+        kill(sleeper.pid, Signal::SIGSTOP).unwrap();
+        soon("it is stopped", || sleeper.is_stopped());
+        // Asked twice, it is the same.
+        assert!(sleeper.is_stopped() && !sleeper.is_asleep());
+        kill(sleeper.pid, Signal::SIGCONT).unwrap();
+        soon("it goes on", || {
+            !sleeper.is_stopped() && sleeper.is_asleep()
+        });
+        sleeper.end_now();
+        assert!(!sleeper.is_stopped());
+        let mut busy = shell("while :; do :; done");
+        let before = busy.cpu_time().unwrap();
+        soon("it runs", || busy.cpu_time() > Some(before));
+        assert!(!busy.is_asleep());
+        busy.end_now();
+        assert_eq!(busy.cpu_time(), None);
     }
 
     #[test]

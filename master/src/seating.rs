@@ -1,6 +1,7 @@
 //! Newcomers: accepted, given a row and a worker, or refused with a word.
 //!
-//! The worker with the fewest connections gets the next; one that has not taken its last ones yet is passed over while there are others.
+//! The worker with the fewest connections gets the next; one that has not taken its last ones yet, or seems to stand still,
+//! is passed over while there are others.
 //! Nobody is seated where nobody has been for `server.handover_ms`; where that is everywhere, newcomers are refused.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,6 +21,10 @@ use crate::vault::Network;
 
 /// Newcomers taken from one listener in one turn, so that a crowd does not keep the master from its other duties.
 const BATCH_MAX: usize = 256;
+
+/// A worker that has given no sign of life for so long, four times as long as it should, gets no newcomers while there are others: it is
+/// stopped, or at something that never ends.
+const STANDS_AFTER_MS: u64 = 1_000;
 
 impl Master<'_> {
     /// Takes in those who wait at a listener.
@@ -134,7 +139,11 @@ impl Master<'_> {
             .filter(|post| post.role == RoleName::Worker)
             .filter_map(|post| post.occupant.as_ref())
             .filter(|occupant| occupant.stays())
-            .min_by_key(|occupant| (occupant.wants_room, self.vault.of_worker(occupant.id.slot)))
+            .min_by_key(|occupant| {
+                let slot = occupant.id.slot;
+                let stands = self.table.heartbeat_age_ms(slot) > STANDS_AFTER_MS;
+                (occupant.wants_room || stands, self.vault.of_worker(slot))
+            })
             .map(|occupant| occupant.id)
     }
 

@@ -1,15 +1,18 @@
 //! A standstill: everyone at work stops between two turns, something is done that nobody may disturb, and all go on.
 //!
 //! - What is done is done only while no process writes to the table: each has answered `Paused`, or is known to be dead, or has left.
-//! - A process that does not stand still within `server.watchdog_ms` is killed and counted among the dead.
+//! - A process that does not stand still in time is killed and counted among the dead; what in time means is told in `patience`. After a death
+//!   everybody's work waits for it, and one that is stopped is not waited for at all.
+//! - One that waits for a lock whose owner lives is not to blame that it does not stand still: the owner is looked at instead.
 //! - Candidates need not stand still, as they touch nothing; nobody is promoted meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use role::ToRole;
 use shm_table::ProcessId;
 
 use crate::master::Master;
+use crate::patience::Patience;
 
 /// A standstill in progress, and what it is for.
 pub struct Standstill {
@@ -22,13 +25,14 @@ pub struct Standstill {
     since: Instant,
     /// Connections without a worker are to be handed over, or ended.
     pub rescues: bool,
-    until: Instant,
+    /// When those who do not stand still yet are looked at.
+    look_at: Instant,
 }
 
 impl Standstill {
-    /// Who has not stood still by then is killed.
+    /// When there is something to do although nothing happens.
     pub fn until(&self) -> Instant {
-        self.until
+        self.look_at
     }
 }
 
@@ -37,48 +41,72 @@ impl Master<'_> {
     pub fn begin_recovery(&mut self, dead: ProcessId, now: Instant) {
         // The dead one may hold what somebody waits for, in the middle of a turn.
         self.table.request_pause();
-        self.stand_still(now).dead.push(dead);
+        let standstill = self.stand_still(now);
+        standstill.dead.push(dead);
+        // From here on it is pressing, if it was for an audit alone before.
+        standstill.look_at = standstill.look_at.min(now);
     }
 
     /// Asks everyone to stand still, for what the caller notes in the answer.
     pub fn stand_still(&mut self, now: Instant) -> &mut Standstill {
         for occupant in self.occupants().filter(|o| !o.told_to_pause) {
             occupant.told_to_pause = true;
+            occupant.waited_for = None;
             occupant.channel.queue(ToRole::Pause);
         }
-        let patience = Duration::from_millis(self.config.server.watchdog_ms.into());
         let went_on = self.went_on;
+        // The first look is at once: it notes where everybody stands, and finds who is stopped.
         self.standstill.get_or_insert_with(|| Standstill {
             dead: Vec::new(),
             audits: Vec::new(),
             went_on,
             since: now,
             rescues: false,
-            until: now + patience,
+            look_at: now,
         })
     }
 
     /// Goes on with a standstill once everybody stands still.
     pub fn settle_standstill(&mut self, now: Instant) {
+        let Some(look_at) = self.standstill.as_ref().map(Standstill::until) else {
+            return;
+        };
+        if now >= look_at {
+            // Who is judged has been heard: it may be the master that had no time.
+            let pids: Vec<_> = self.occupants().map(|occupant| occupant.pid()).collect();
+            for pid in pids {
+                self.hear_role(pid);
+            }
+        }
         let Some(standstill) = &mut self.standstill else {
             return;
         };
-        let waiting = self
+        let mut moving = self
             .posts
-            .iter_mut()
-            .filter_map(|post| post.occupant.as_mut())
-            .filter(|o| !o.paused);
-        let mut all_still = true;
-        for occupant in waiting {
-            all_still = false;
-            if now >= standstill.until {
-                occupant.condemn("it did not stand still when everyone was asked to");
+            .iter()
+            .filter_map(|post| post.occupant.as_ref())
+            .filter(|occupant| !occupant.paused)
+            .map(|occupant| occupant.id)
+            .collect::<Vec<_>>();
+        if !moving.is_empty() {
+            if now < standstill.look_at {
+                return;
             }
-        }
-        if !all_still {
-            if now >= standstill.until {
-                // Those killed are reported soon; until then this must not make the loop spin.
-                standstill.until = now + Duration::from_secs(1);
+            let patience = Patience::of(&self.config.server, !standstill.dead.is_empty());
+            standstill.look_at = now + patience.interval();
+            // Who waits for one of the others is done with when that one is.
+            let blameless = |id: &ProcessId| {
+                let holder = self.table.waits_for(id.slot);
+                holder.is_some_and(|(holder, _)| holder != *id && moving.contains(&holder))
+            };
+            let blameless: Vec<_> = moving.iter().copied().filter(blameless).collect();
+            moving.retain(|id| !blameless.contains(id));
+            for occupant in self.occupants().filter(|o| moving.contains(&o.id)) {
+                occupant.keeps_waiting(
+                    now,
+                    &patience,
+                    "it did not stand still when everyone was asked to",
+                );
             }
             return;
         }
@@ -116,6 +144,7 @@ impl Master<'_> {
             occupant.channel.queue(ToRole::Resume);
             occupant.told_to_pause = false;
             occupant.paused = false;
+            occupant.waited_for = None;
             occupant.watched_from = now;
             // Rows are marked ready anew, and whoever slept before the pause does not know.
             if let Some(bell) = self.doorbells.get(usize::from(post.slot)) {

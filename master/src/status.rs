@@ -65,6 +65,12 @@ pub struct Process {
     /// Until the next process is started here: its predecessors died young.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again_in_ms: Option<u64>,
+    /// The slot of the process that holds the index lock for which this one waits; it is in no way to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for_slot: Option<u8>,
+    /// Index locks that it holds; more than a moment long only if it is stopped or stuck.
+    #[serde(default)]
+    pub locks: u32,
     /// Processes that ended here without having been asked to.
     #[serde(default)]
     pub deaths: u32,
@@ -162,6 +168,8 @@ impl Process {
             state: stats.state.name().into(),
             heartbeat_age_ms: stats.heartbeat_age_ms,
             again_in_ms: stats.again_in_ms,
+            waits_for_slot: stats.waits_for.map(|holder| holder.slot),
+            locks: stats.locks,
             deaths: post.map_or(0, |post| post.deaths),
             sessions: stats.sessions,
             counters: stats
@@ -333,6 +341,8 @@ mod tests {
             state: "running".into(),
             heartbeat_age_ms: 12,
             again_in_ms: None,
+            waits_for_slot: None,
+            locks: 0,
             deaths: 31,
             sessions: 5,
             counters: [("messages_in".to_owned(), 99)].into(),

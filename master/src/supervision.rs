@@ -4,14 +4,16 @@
 //! - A post whose occupant dies gets a successor at once; after a pause that grows where occupants die young.
 //! - A candidate that is not ready in time counts as wedged, and so do an occupant whose heartbeat is older than `server.watchdog_ms` and
 //!   one that does not leave when it is asked to.
+//! - Who holds an index lock that others wait for is killed, never who waits: those give signs of life, and say for whom they wait.
 
 use std::time::{Duration, Instant};
 
 use role::{EXIT_CANNOT_WORK, logging};
-use shm_table::Counter;
+use shm_table::{Counter, ProcessId};
 
-use crate::master::{Master, watch_interval};
+use crate::master::{Master, held_up_after, watch_interval};
 use crate::member::Member;
+use crate::patience::Patience;
 use crate::post::Place;
 use crate::process::Ending;
 use crate::stop::Phase;
@@ -134,11 +136,11 @@ impl Master<'_> {
         if now < self.watch_at {
             return;
         }
-        let interval = watch_interval(&self.config);
-        let held_up = now.duration_since(self.watch_at) > interval;
-        self.watch_at = now + interval;
+        let held_up = now.duration_since(self.watch_at) > held_up_after(&self.config);
+        self.watch_at = now + watch_interval(&self.config);
         self.hands.heartbeat();
         logging::account(|lost| self.hands.count(Counter::LinesLost, lost));
+        self.watch_locks(now);
         let limit = Duration::from_millis(self.config.server.watchdog_ms.into());
         for post in &mut self.posts {
             for member in post.everyone() {
@@ -169,6 +171,39 @@ impl Master<'_> {
                     leaver.condemn("it left its post and did not end");
                 }
             }
+        }
+    }
+}
+
+impl Master<'_> {
+    /// Looks who keeps others waiting for an index lock.
+    fn watch_locks(&mut self, now: Instant) {
+        if self.standstill.is_some() {
+            // Whoever holds one stands still before it holds the next, or is looked at for not doing so.
+            return;
+        }
+        let slots: Vec<_> = self.occupants().map(|occupant| occupant.id.slot).collect();
+        // A lock is held for less than a microsecond: who waits for so long for one and the same waits for one who is stopped or stuck, or
+        // has no processor.
+        let patience = Patience::of(&self.config.server, true);
+        let holders: Vec<_> = slots
+            .into_iter()
+            .filter_map(|slot| self.table.waits_for(slot))
+            .filter(|&(_, ms)| Duration::from_millis(ms) >= patience.short)
+            .map(|(holder, _)| holder)
+            .collect();
+        for occupant in self.occupants() {
+            if holders.contains(&occupant.id) {
+                occupant.keeps_waiting(now, &patience, "it holds a lock that others wait for");
+            } else {
+                occupant.waited_for = None;
+            }
+        }
+        // Nobody would open it: its holder has left its post, or was accounted for already.
+        let gone = |id: &&ProcessId| !self.table.lives(**id);
+        if let Some(&holder) = holders.iter().find(gone) {
+            tracing::error!(slot = holder.slot, "a lock is held by nobody who lives");
+            self.begin_recovery(holder, now);
         }
     }
 }

@@ -4,10 +4,12 @@
 //! - The executable is tried first (`upgrade_trial`); a no, or anything but a yes, ends the upgrade and nothing has changed.
 //! - What the table does not say is handed over in a file in memory, and the descriptors go through the execution (`upgrade_handover`). Where the
 //!   execution itself fails the master goes on; where the new one finds that it cannot take over after all, it executes this one again
-//!   (`upgrade_takeover`).
+//!   (`upgrade_takeover`), which it can until it has all that it needs.
+//! - The descriptors that the new one needs for itself are had before, and given up in the execution.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -31,6 +33,9 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The hidden argument before the number of the descriptor with the state.
 const TAKEOVER: &str = "--takeover";
+
+/// Descriptors that are kept free for the new master, besides those that the old one gives up itself: more than it needs.
+const ROOM: usize = 4;
 
 /// An upgrade in progress.
 pub struct Upgrade {
@@ -186,6 +191,14 @@ impl Master<'_> {
         let Handover { state, descriptors } =
             Handover::of(self, client, &previous, &written, log.as_ref());
         handover::write(&state, &mut memory).map_err(cannot_hand_over)?;
+        let _room: Vec<File> = (0..ROOM)
+            .map(|_| File::open("/dev/null"))
+            .collect::<io::Result<_>>()
+            .map_err(|e| {
+                format!(
+                    "the new master needs {ROOM} descriptors for a moment, and there are fewer: {e}"
+                )
+            })?;
         let _passing = inherit::pass_on(descriptors).map_err(cannot_hand_over)?;
         execute(image.as_raw_fd(), image.path(), state.memory)
             .map_err(|e| image.cannot_be_executed(&e))

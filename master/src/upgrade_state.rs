@@ -199,6 +199,10 @@ impl State {
                 ));
             }
         }
+        let mut named = HashSet::new();
+        if let Some(twice) = self.numbers().find(|number| !named.insert(*number)) {
+            return Err(format!("descriptor {twice} comes along for two things"));
+        }
         let mut numbers = self.descriptors.clone();
         numbers.sort_unstable();
         match self
@@ -424,7 +428,8 @@ pub(crate) mod tests {
     fn what_does_not_fit_the_table_or_itself_is_refused() {
         let table = shm_table::Table::private(&capacity());
         assert_eq!(state().check(&table), Ok(()));
-        let changes: [fn(&mut State); 9] = [
+        let changes: [fn(&mut State); 10] = [
+            |s| s.control.fd = s.pid_file.fd,
             |s| s.doorbells.truncate(5),
             |s| s.posts[0].slot = 6,
             |s| s.posts[0].slot = 4,

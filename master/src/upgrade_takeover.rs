@@ -1,32 +1,34 @@
 //! Taking over: what this process was before it executed this executable has left its state and its descriptors, and it goes on from there.
 //!
-//! Everything is verified before anything is taken. If something does not fit then, this process executes again what it was before, with
-//! the reason: nothing has changed for anybody.
+//! Everything is verified, and all that could not be had is had, before anything is taken. If something does not fit then, or is not to be
+//! had at any later step, this process executes again what it was before, with the reason: nothing has changed for anybody. After the last
+//! step there is nothing more that could fail.
 
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Seek, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::EpollFlags;
 use nix::sys::prctl;
+use nix::sys::socket::{SockaddrStorage, getsockname};
 use role::{MasterEnd, Seat, logging};
 use serde_json::Value;
-use shm_table::{Claim, ProcessId, Slot, Table};
+use shm_table::{Claim, ProcessId, Table};
 use sys::inherit;
 
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
-use crate::launch::assemble;
+use crate::launch::{Parts, assemble};
 use crate::listeners::Listeners;
 use crate::master::Master;
 use crate::member::Member;
 use crate::pid_file::PidFile;
-use crate::poller::Token;
+use crate::poller::Poller;
 use crate::post::Post;
 use crate::process::Process;
 use crate::refusals::Refusals;
@@ -37,34 +39,93 @@ use crate::upgrade::execute;
 use crate::upgrade_state::{self as state, State, monotonic_us};
 use crate::upgrade_trial::{opened, verify};
 
+/// How long it tries where it can neither go on nor back, and the pause between two attempts: whoever is connected is served meanwhile.
+const PERSEVERANCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Runs the server on from the state in the descriptor `memory`, until it has stopped.
 ///
 /// # Errors
 /// A sentence: it cannot go on.
 pub fn run(memory: RawFd) -> Result<(), String> {
+    let prepared = or_back(memory, &[], || prepare(memory))?;
+    go_on(memory, prepared)
+}
+
+/// Everything that could not be had, and what was handed over.
+struct Prepared {
+    state: State,
+    table: Table,
+    signals: Signals,
+    poller: Poller,
+    addresses: Vec<SocketAddr>,
+    descriptors: Descriptors,
+}
+
+fn prepare(memory: RawFd) -> Result<Prepared, String> {
+    let text = fs::read(opened(memory)).map_err(|e| format!("nothing was handed over: {e}"))?;
+    let (state, table) = verify(&text)?;
     // The signals that came meanwhile still wait: they are blocked through the execution.
     let signals = Signals::new().map_err(|e| format!("signals cannot be collected: {e}"))?;
-    match prepare(memory) {
-        Ok((state, table, descriptors)) => go_on(state, table, descriptors, signals),
-        Err(why) => {
-            let Err(worse) = go_back(memory, &why);
-            Err(format!(
+    let poller = Poller::new().map_err(|e| format!("events cannot be waited for: {e}"))?;
+    let addresses = state
+        .listeners
+        .iter()
+        .map(|listener| address_of(listener.fd))
+        .collect::<Result<_, _>>()?;
+    // At last, and all or none: until here the way back takes along what has come, as it is.
+    let taken = inherit::take_all(&state.descriptors).map_err(|e| e.to_string())?;
+    Ok(Prepared {
+        state,
+        table,
+        signals,
+        poller,
+        addresses,
+        descriptors: Descriptors::of(taken),
+    })
+}
+
+fn address_of(listener: RawFd) -> Result<SocketAddr, String> {
+    let no_address = |why: &str| format!("the inherited listener {listener} has no address: {why}");
+    let address: SockaddrStorage = getsockname(listener).map_err(|e| no_address(e.desc()))?;
+    let v4 = address
+        .as_sockaddr_in()
+        .map(|&v4| SocketAddr::V4(v4.into()));
+    let v6 = address
+        .as_sockaddr_in6()
+        .map(|&v6| SocketAddr::V6(v6.into()));
+    v4.or(v6)
+        .ok_or_else(|| no_address("it is not of the internet"))
+}
+
+/// Does what may fail for want of descriptors or memory, and changes nothing where it does. Then this process executes again what it was
+/// before, with everything that came, and of that what was taken under `numbers`. Where that cannot be either, or this is the way back, both are
+/// tried again for a while.
+fn or_back<T>(
+    memory: RawFd,
+    numbers: &[RawFd],
+    mut step: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
+    let end = Instant::now() + PERSEVERANCE;
+    loop {
+        let why = match step() {
+            Ok(done) => return Ok(done),
+            Err(why) => why,
+        };
+        let Err(worse) = go_back(memory, numbers, &why);
+        if Instant::now() > end {
+            return Err(format!(
                 "{why}; and the executable of before cannot be executed again: {worse}"
-            ))
+            ));
         }
+        std::thread::sleep(PAUSE);
     }
 }
 
-fn prepare(memory: RawFd) -> Result<(State, Table, Descriptors), String> {
-    let text = fs::read(opened(memory)).map_err(|e| format!("nothing was handed over: {e}"))?;
-    let (state, table) = verify(&text)?;
-    let taken = inherit::take_all(&state.descriptors).map_err(|e| e.to_string())?;
-    Ok((state, table, Descriptors::of(taken)))
-}
-
-/// Executes again what this process was before. Nothing has been taken yet, so that everything goes along.
-fn go_back(memory: RawFd, why: &str) -> io::Result<Infallible> {
-    let mut state: Value = serde_json::from_slice(&fs::read(opened(memory))?)?;
+/// Executes again what this process was before. Everything goes along, under the numbers that it came under.
+fn go_back(memory: RawFd, numbers: &[RawFd], why: &str) -> io::Result<Infallible> {
+    let text = fs::read(opened(memory))?;
+    let mut state: Value = serde_json::from_slice(&text)?;
     if !state["refused"].is_null() {
         return Err(io::Error::other("this was the way back"));
     }
@@ -73,8 +134,18 @@ fn go_back(memory: RawFd, why: &str) -> io::Result<Infallible> {
     let previous = number(&state["previous"]).ok_or_else(missing)?;
     let path = PathBuf::from(state["executable"].as_str().ok_or_else(missing)?);
     state["refused"] = why.into();
-    fs::write(opened(memory), state.to_string())?;
-    execute(previous, &path, memory)
+    // Not emptied first: if there is no room for the reason, what was there is written once more where it was.
+    let mut file = fs::File::options().write(true).open(opened(memory))?;
+    let told = state.to_string();
+    let written = file
+        .write_all(told.as_bytes())
+        .and_then(|()| file.set_len(told.len() as u64))
+        .and_then(|()| inherit::pass_back(numbers));
+    let executed = written.and_then(|()| execute(previous, &path, memory));
+    file.rewind()?;
+    file.write_all(&text)?;
+    file.set_len(text.len() as u64)?;
+    executed
 }
 
 /// What has come along, in the order of the numbers; nothing where something was taken.
@@ -102,53 +173,79 @@ impl Descriptors {
     }
 }
 
-fn go_on(
-    mut state: State,
-    table: Table,
-    mut descriptors: Descriptors,
-    signals: Signals,
-) -> Result<(), String> {
-    let log = state.log.map(|log| descriptors.take(log)).transpose()?;
+fn go_on(memory: RawFd, prepared: Prepared) -> Result<(), String> {
+    let Prepared {
+        mut state,
+        table,
+        signals,
+        poller,
+        addresses,
+        mut descriptors,
+    } = prepared;
+    let numbers = state.descriptors.clone();
+    // Called where the reason is found: what is dropped on the way to anywhere else could not go back any more.
+    let back = |why: String| -> String {
+        let Err(why) = or_back(memory, &numbers, || Err::<Infallible, _>(why.clone()));
+        why
+    };
+    let log = state.log.map(|log| descriptors.take(log));
+    let log = log.transpose().map_err(&back)?;
     if let Err(error) = logging::init(&state.config.server, "master", log) {
         // Only a master that hands over no log leaves it to be opened. A server without a log is better than none.
         logging::print(io::stderr().as_fd(), &format!("master: {error}"));
     }
     take_name(&state.executable);
-    let lock = descriptors.take(state.pid_file.fd)?;
+    let lock = descriptors.take(state.pid_file.fd).map_err(&back)?;
     let pid_file = PidFile::inherited(lock, state.pid_file.path.clone(), state.made_folder)
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| back(e.to_string()))?;
     // After the pid file, so that its name is removed before.
     let lock = state.table.as_ref().map_or(-1, |table| table.lock);
-    let claim = Claim::inherited(state.segment.clone(), descriptors.take(lock)?)
-        .map_err(|e| format!("the lock of the segment {} was lost: {e}", state.segment))?;
+    let lock = descriptors.take(lock).map_err(&back)?;
+    let claim = Claim::inherited(state.segment.clone(), lock).map_err(|e| {
+        back(format!(
+            "the lock of the segment {} was lost: {e}",
+            state.segment
+        ))
+    })?;
     let segment = Segment { table, claim };
-    let listeners = state
-        .listeners
-        .iter()
-        .map(|l| Ok((l.speaks.into(), descriptors.take(l.fd)?)))
-        .collect::<Result<Vec<_>, String>>()?;
-    let listeners = Listeners::inherited(listeners)?;
-    let control = descriptors.take(state.control.fd)?;
+    let mut listeners = Vec::new();
+    for (listener, address) in state.listeners.iter().zip(addresses) {
+        let socket = descriptors.take(listener.fd).map_err(&back)?;
+        listeners.push((listener.speaks.into(), socket, address));
+    }
+    let control = descriptors.take(state.control.fd).map_err(&back)?;
     let mut control = ControlSocket::inherited(control, state.control.path.clone());
     let mut asker = None;
     for client in std::mem::take(&mut state.clients) {
-        let number = control.resume(descriptors.take(client.fd)?, client.conversation);
+        let stream = descriptors.take(client.fd).map_err(&back)?;
+        let number = control.resume(stream, client.conversation);
         if client.asked_for_this {
             asker = Some(number);
         }
     }
-    let mut master = assemble(
-        state.executable.clone(),
-        state.source.clone(),
-        state.config.clone(),
+    let image = descriptors.take(state.image.fd).map_err(&back)?;
+    let mut doorbells = Vec::new();
+    for &number in &state.doorbells {
+        doorbells.push(descriptors.take(number).map_err(&back)?);
+    }
+    let parts = Parts {
+        executable: state.executable.clone(),
+        source: state.source.clone(),
+        config: state.config.clone(),
         signals,
-        listeners,
+        listeners: Listeners::inherited(listeners),
         control,
-        &pid_file,
-        &segment,
-    )?;
-    fill(&mut master, &state, &mut descriptors)?;
-    // What is left served the way back.
+        image: Rc::new(Image::inherited(image, state.image.path.clone())),
+        doorbells,
+        poller,
+    };
+    let mut master = assemble(parts, &pid_file, &segment);
+    fill(&mut master, &state, &mut descriptors).map_err(&back)?;
+    or_back(memory, &numbers, || {
+        let result = master.register();
+        result.map_err(|e| format!("events cannot be waited for: {e}"))
+    })?;
+    // The last step is done. What is left served the way back.
     drop(descriptors);
     begin(&mut master, &state, asker);
     let result = master.run(|_| {});
@@ -159,27 +256,12 @@ fn go_on(
 /// Gives a new master what the one before had.
 fn fill(master: &mut Master<'_>, state: &State, from: &mut Descriptors) -> Result<(), String> {
     let now = Instant::now();
-    master.image = Rc::new(Image::inherited(
-        from.take(state.image.fd)?,
-        state.image.path.clone(),
-    ));
-    master.doorbells = state
-        .doorbells
-        .iter()
-        .map(|&number| from.take(number))
-        .collect::<Result<_, _>>()?;
-    master.posts = state
-        .posts
-        .iter()
-        .map(|post| post_of(post, &master.image, from, now))
-        .collect::<Result<_, _>>()?;
-    for post in &mut master.posts {
-        for member in post.occupant.iter_mut() {
-            let token = Token::Role(member.pid());
-            match master.poller.add(&*member, token, EpollFlags::EPOLLIN) {
-                Ok(()) => member.registered = true,
-                Err(error) => member.condemn(&format!("its channel cannot be waited for: {error}")),
-            }
+    // One by one into the master: what a failure left elsewhere would be closed.
+    master.posts.clear();
+    for post in &state.posts {
+        master.posts.push(Post::new(post.role, post.slot, now));
+        if let Some(filled) = master.posts.last_mut() {
+            fill_post(filled, post, &master.image, from, now)?;
         }
     }
     for &(row, generation, number, network, worker) in &state.vault {
@@ -194,15 +276,16 @@ fn fill(master: &mut Master<'_>, state: &State, from: &mut Descriptors) -> Resul
     Ok(())
 }
 
-fn post_of(
+fn fill_post(
+    filled: &mut Post,
     post: &state::Post,
     image: &Rc<Image>,
     from: &mut Descriptors,
     now: Instant,
-) -> Result<Post, String> {
-    let mut member = |slot: Slot, member: &state::Member| -> Result<Member, String> {
+) -> Result<(), String> {
+    let mut member = |member: &state::Member| -> Result<Member, String> {
         let id = ProcessId {
-            slot,
+            slot: post.slot,
             incarnation: member.incarnation,
         };
         let channel = MasterEnd::new(from.take(member.channel)?);
@@ -212,13 +295,11 @@ fn post_of(
         member_now.aged(Duration::from_millis(member.age_ms));
         Ok(member_now)
     };
-    let mut filled = Post::new(post.role, post.slot, now);
-    filled.occupant = match &post.occupant {
-        Some(occupant) => Some(member(post.slot, occupant)?),
-        None => None,
-    };
+    if let Some(occupant) = &post.occupant {
+        filled.occupant = Some(member(occupant)?);
+    }
     for leaver in &post.leavers {
-        filled.leavers.push(member(post.slot, leaver)?);
+        filled.leavers.push(member(leaver)?);
     }
     // What the one before could not start, this one may be able to: it tries at once.
     filled.again_at = post.again_in_ms.map(|_| now);
@@ -229,7 +310,7 @@ fn post_of(
     filled.failures = post.failures;
     filled.delay = Duration::from_millis(post.delay_ms);
     filled.deaths = post.deaths;
-    Ok(filled)
+    Ok(())
 }
 
 /// The first things that the new master does.

@@ -194,7 +194,9 @@ pub(crate) struct Control {
     pub congested: Word32,
     /// 1 once the incarnations of the slot have wrapped. Master.
     pub wrapped: Word32,
-    pub reserved: Word32,
+    /// Who holds the index lock that the process waits for, while it waits for longer than a moment: [`ProcessId::bits`]; 0 = it does not
+    /// wait. Whoever supervises blames the holder, never who waits. Written after `waits_since`.
+    pub waits_for: Word32,
     /// The row whose input is in the read window and not all accounted for (a link; 0 = none). A successor finds it.
     pub reading: Word64,
     /// Where in that row's input the read window begins, wrapping: the window's byte `n` is the input's byte
@@ -206,6 +208,8 @@ pub(crate) struct Control {
     /// Turns of the event loop by how long they took, see [`turn_bucket`], and the longest in microseconds.
     pub turns: [Word64; TURN_BUCKETS],
     pub longest_turn_us: Word64,
+    /// Table milliseconds since which the process waits, and has seen no other holder.
+    pub waits_since: Word64,
 }
 
 impl Control {

@@ -3,6 +3,7 @@
 //! Nothing in here is needed to go on after the process's death: magazines, lists and walks are caches.
 
 mod cluster;
+mod locking;
 mod mail;
 mod output;
 mod receive;

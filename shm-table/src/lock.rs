@@ -20,15 +20,15 @@ impl Lock {
         Lock(Word32::new(0))
     }
 
-    /// Takes the lock for `me`. `wait` is called again and again while somebody else has it.
-    pub fn take(&self, me: ProcessId, mut wait: impl FnMut()) -> Held<'_> {
+    /// Takes the lock for `me`. `wait` is called again and again while somebody else has it, with who that is.
+    pub fn take(&self, me: ProcessId, mut wait: impl FnMut(ProcessId)) -> Held<'_> {
         let mut spins = 0;
-        while self.0.exchange(0, me.bits()).is_err() {
+        while let Err(owner) = self.0.exchange(0, me.bits()) {
             spins += 1;
             if spins < SPINS && !cfg!(loom) {
                 std::hint::spin_loop();
             } else {
-                wait();
+                wait(ProcessId::from_bits(owner));
             }
         }
         Held(self)

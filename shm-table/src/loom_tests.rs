@@ -145,7 +145,7 @@ fn a_lock_has_one_owner_at_a_time() {
         let writer = |slot| {
             let shared = Arc::clone(&shared);
             move || {
-                let held = shared.0.take(process(slot), crate::sync::yield_now);
+                let held = shared.0.take(process(slot), |_| crate::sync::yield_now());
                 assert_eq!(shared.0.owner(), Some(process(slot)));
                 let value = shared.1.peek();
                 shared.1.put(value + 1);

@@ -78,6 +78,14 @@ impl Table {
 fn settle_rows(view: &View<'_>, recovered: &mut Recovered) {
     for (index, row) in view.rows.iter().enumerate() {
         let word = row.state();
+        // One that had begun to leave the index leaves it now, and its entry remembers when the user was here: the dead one's, and one whose
+        // owner waits in the middle of that for a lock that a dead one held.
+        let left = (word.state == State::Closing)
+            .then(|| Link(row.user.peek()).target())
+            .flatten();
+        if let Some((user, _)) = left {
+            view.users[user].last_seen.raise(row.last_seen.peek());
+        }
         if word.state == State::Free || view.lives(word.owner) {
             continue;
         }
@@ -89,13 +97,6 @@ fn settle_rows(view: &View<'_>, recovered: &mut Recovered) {
             continue;
         }
         recovered.kept += 1;
-        // One that had begun to leave the index leaves it now, and its entry remembers when the user was here.
-        let left = (word.state == State::Closing)
-            .then(|| Link(row.user.peek()).target())
-            .flatten();
-        if let Some((user, _)) = left {
-            view.users[user].last_seen.raise(row.last_seen.peek());
-        }
         // Nobody knows whether its socket takes more; whoever takes it over finds out.
         row.blocked.put(0);
         settle_outbox(view, row);

@@ -62,11 +62,14 @@ impl Claim {
     /// The claim of another master, which this process was before it executed what it is now. `lock`: the descriptor behind [`AsFd`].
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says. The descriptor stays open then: who goes back to what it was before takes it along.
     pub fn inherited(name: String, lock: OwnedFd) -> io::Result<Self> {
         match Flock::lock(lock.into(), FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { name, lock }),
-            Err((_, errno)) => Err(errno.into()),
+            Err((lock, errno)) => {
+                std::mem::forget(lock);
+                Err(errno.into())
+            }
         }
     }
 

@@ -38,6 +38,10 @@ pub struct ProcessStats {
     pub heartbeat_age_ms: u64,
     /// Milliseconds until the next process is started here, while this one's successors have to wait.
     pub again_in_ms: Option<u64>,
+    /// Who holds the index lock that it waits for, if it waits for one.
+    pub waits_for: Option<ProcessId>,
+    /// Index locks that it holds. Each is held for less than a microsecond, so one that is seen here again and again is stuck.
+    pub locks: u32,
     /// Rows that it owns.
     pub sessions: u32,
     /// Its slot's counters.
@@ -200,6 +204,7 @@ impl Table {
         control.sleeping.put(0);
         control.blocks_in_hand.put(0);
         control.nodes_in_hand.put(0);
+        control.waits_for.put(0);
         control.incarnation.set(u32::from(next.incarnation));
     }
 
@@ -278,6 +283,7 @@ impl Table {
             control.blocks_in_hand.put(0);
             control.nodes_in_hand.put(0);
             control.sleeping.put(0);
+            control.waits_for.put(0);
             control.state.set(ProcessState::Ended as u32);
         }
     }
@@ -286,6 +292,23 @@ impl Table {
     pub fn heartbeat_age_ms(&self, slot: Slot) -> u64 {
         let view = self.view();
         heartbeat_age(&view, &view.controls[usize::from(slot)])
+    }
+
+    /// Whether a process has been started in its slot and has neither left it nor been noted as dead.
+    pub fn lives(&self, process: ProcessId) -> bool {
+        self.view().lives(process)
+    }
+
+    /// Who holds the index lock that the process of a slot waits for, if it waits for one, and for how many milliseconds it has found that one
+    /// to hold it whenever it looked.
+    pub fn waits_for(&self, slot: Slot) -> Option<(ProcessId, u64)> {
+        let view = self.view();
+        let control = &view.controls[usize::from(slot)];
+        let holder = waits_for(control)?;
+        let since_ms = control.waits_since.peek();
+        // Written in the other order: it has been waiting for this one since then or later.
+        (waits_for(control) == Some(holder))
+            .then(|| (holder, view.now_ms().saturating_sub(since_ms)))
     }
 
     /// Says that the server ends (or no longer does).
@@ -327,6 +350,13 @@ fn heartbeat_age(view: &View<'_>, control: &Control) -> u64 {
     now.saturating_sub(control.heartbeat.peek())
 }
 
+fn waits_for(control: &Control) -> Option<ProcessId> {
+    match control.waits_for.get() {
+        0 => None,
+        bits => Some(ProcessId::from_bits(bits)),
+    }
+}
+
 fn again_in(view: &View<'_>, control: &Control) -> Option<u64> {
     (ProcessState::of(control.state.get()) == ProcessState::Waiting)
         .then(|| control.again_at.peek().saturating_sub(view.now_ms()))
@@ -339,9 +369,17 @@ fn processes(view: &View<'_>, sessions: &[u32]) -> Vec<ProcessStats> {
         if state == ProcessState::Unused {
             continue;
         }
+        let incarnation = control.incarnation.peek() as u16;
+        let me = ProcessId {
+            slot: slot as Slot,
+            incarnation,
+        };
+        let locks = view.user_locks.iter().chain(view.group_locks);
         processes.push(ProcessStats {
             slot: slot as Slot,
-            incarnation: control.incarnation.peek() as u16,
+            incarnation,
+            waits_for: waits_for(control),
+            locks: locks.filter(|lock| lock.owner() == Some(me)).count() as u32,
             role: Role::of(control.role.peek()),
             pid: control.pid.peek() as i32,
             state,

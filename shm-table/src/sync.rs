@@ -7,3 +7,9 @@ pub(crate) fn yield_now() {
     #[cfg(not(loom))]
     std::thread::yield_now();
 }
+
+/// Gives the core away for a while.
+#[cfg(not(loom))]
+pub(crate) fn nap(time: std::time::Duration) {
+    std::thread::sleep(time);
+}

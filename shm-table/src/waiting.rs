@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn who_sleeps_has_nothing_to_do() {
         let table = table();
-        let (mut hands, _seats, row) = worker(&table);
+        let (hands, _seats, row) = worker(&table);
         let (_, mut other) = process(&table, FIRST_WORKER + 1, Role::Worker);
         let (_, link) = process(&table, LINK, Role::Link);
         assert!(hands.about_to_sleep() && link.about_to_sleep());

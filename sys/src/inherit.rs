@@ -2,6 +2,7 @@
 //!
 //! - [`pass_on`] lets descriptors through and, when the execution failed, closes the way again.
 //! - [`take_all`] makes those that came someone's own: all of them or none, each once.
+//! - [`pass_back`] lets those go on through another execution, wherever in the program they are by then.
 //!
 //! A descriptor that came is told from every other by its flag: whatever this program opens is closed on exec from its first moment, and
 //! only what was let through by the program before is not. Taking sets the flag again.
@@ -83,6 +84,16 @@ pub fn take_all(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
             unsafe { OwnedFd::from_raw_fd(number) }
         })
         .collect())
+}
+
+/// Lets descriptors through the next execution that were [taken](take_all) and are still open, by their numbers: the way back to the
+/// program that passed them on. If that execution fails they stay as they are, owned and working.
+///
+/// # Errors
+/// What the system says, for a number that is not open any more.
+pub fn pass_back(numbers: &[RawFd]) -> io::Result<()> {
+    *PASSED_ON.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    numbers.iter().try_for_each(|&number| set_flags(number, 0))
 }
 
 /// Has descriptors with consecutive numbers closed on exec, in one call where the kernel has it (5.11): there may be thousands.
@@ -168,5 +179,8 @@ mod tests {
         assert!(said(&[own.as_raw_fd()]).contains("let some through"));
         drop(passing);
         assert_eq!(flags(own.as_raw_fd()).unwrap(), libc::FD_CLOEXEC);
+        pass_back(&[own.as_raw_fd()]).unwrap();
+        assert_eq!(flags(own.as_raw_fd()).unwrap(), 0);
+        assert!(pass_back(&[1 << 20]).is_err());
     }
 }

@@ -59,10 +59,12 @@ mod shutdown;
 mod slow;
 mod soak;
 mod start;
+mod stopped;
 mod stranded;
 mod supervision;
 mod unread;
 mod upgrade;
+mod upgrade_room;
 mod victim;
 
 use tests::client::BOTH;

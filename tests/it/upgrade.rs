@@ -17,15 +17,15 @@ use tests::wait::eventually;
 use tests::{Client, House, Server, Settings, Transport, posts, status};
 
 /// A server of an executable of its own, which the test may replace, and some who are connected.
-struct Visited {
-    server: Server,
+pub(crate) struct Visited {
+    pub server: Server,
     clients: Vec<Client>,
     /// The worker and the timer processes.
     roles: Vec<i32>,
 }
 
 impl Visited {
-    fn begin() -> Visited {
+    pub fn begin() -> Visited {
         let server = House::new(Settings::new()).installed().start();
         let mut clients: Vec<Client> = (0..10)
             .map(|number| Client::login(&server, BOTH[number % 2], &format!("u{number}")))
@@ -40,17 +40,17 @@ impl Visited {
     }
 
     /// Replaces the executable.
-    fn install(&self, from: &Path) {
+    pub fn install(&self, from: &Path) {
         self.server.house().install(from);
     }
 
-    fn upgrade(&self) -> Output {
+    pub fn upgrade(&self) -> Output {
         // By the executable that the server was built as: the one on disk may be none.
         upgrade(self.server.house())
     }
 
     /// Nobody was disconnected, and everybody is heard by everybody.
-    fn all_talk(&mut self) {
+    pub fn all_talk(&mut self) {
         self.clients.iter_mut().for_each(Client::expect_nothing);
         for speaker in 0..2 {
             self.clients[speaker].send(
@@ -60,6 +60,12 @@ impl Visited {
                 assert_eq!(client.expect("message")["content"], "still here?");
             }
         }
+    }
+
+    /// Everybody is still there, and nobody is another process.
+    pub fn is_as_before(&mut self) {
+        assert_eq!(roles(&self.server), self.roles);
+        self.all_talk();
     }
 
     /// The upgrade succeeds, and nothing but the master's executable has changed.
@@ -89,7 +95,7 @@ impl Visited {
     }
 
     /// With a good executable in its place again everything works that a server does.
-    fn works(mut self) {
+    pub fn works(mut self) {
         self.install(&executable());
         self.is_upgraded();
         posts::kill_each(&self.server, "worker");

@@ -48,7 +48,7 @@ pub fn executed(pid: i32) -> u64 {
 /// Compiles a program in C, with this for its `main`.
 pub fn program(folder: &Path, body: &str) -> PathBuf {
     let (source, program) = (folder.join("program.c"), folder.join("program"));
-    let head = "#include <string.h>\n#include <unistd.h>\n";
+    let head = "#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n";
     let text = format!("{head}int main(int argc, char **argv) {{ {body} }}\n");
     fs::write(&source, text).unwrap();
     let mut compiler = Command::new("cc");
@@ -56,6 +56,17 @@ pub fn program(folder: &Path, body: &str) -> PathBuf {
     let compiled = compiled.unwrap();
     assert!(compiled.status.success(), "{compiled:?}");
     program
+}
+
+/// Compiles a library in C that a program can be started with (`LD_PRELOAD`).
+pub fn library(folder: &Path, text: &str) -> PathBuf {
+    let (source, library) = (folder.join("library.c"), folder.join("library.so"));
+    fs::write(&source, text).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]);
+    let compiled = compiler.arg(&library).arg(&source).output().unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    library
 }
 
 /// A server that sees the table otherwise.

@@ -3,7 +3,7 @@
 //! - A reader whose socket is full has his limit, and is too slow past it.
 //! - Where nobody has tried to write, because the worker had no turn yet or is dead, four times as much may wait, and whoever fills it waits
 //!   until the worker had a turn. One that is dead is waited for only as long as a succession takes.
-//! - Past that, a reader who is served is too slow. One who is not served is not to blame: what is for him is refused.
+//! - Past that, a reader who is served is too slow. One whose worker is dead, stopped or wedged is not to blame: what is for him is refused.
 
 use super::Hands;
 use crate::control::{Counter, ProcessState};
@@ -22,9 +22,9 @@ pub struct Congestion {
 /// that its worker had no turn yet, or is dead, and whoever fills it is slowed ([`Hands::take_congestion`]).
 const UNWRITTEN_FACTOR: u64 = 4;
 
-/// How long, in milliseconds since a dead process's last sign of life (250 before its death at most), senders wait for its successor. An
-/// ordinary one is at work much sooner.
-const SUCCESSION_MS: u64 = 1_000;
+/// How old, in milliseconds, the last sign of life is of a process that stands still, or has died and has no successor yet: one that is at
+/// work gives one at least every 250, and an ordinary successor is at work much sooner.
+const STANDS_AFTER_MS: u64 = 1_000;
 
 /// Whether an outbox takes a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Hands<'_> {
     ) -> Room {
         let limit = self.settings.outbox_bytes;
         let blocked = row.blocked.peek() != 0;
-        let served = self.view.lives(word.owner);
+        let stands = self.stands(word.owner.slot);
+        let served = self.view.lives(word.owner) && !stands;
         let most = match blocked && served {
             true => limit,
             false => limit.saturating_mul(UNWRITTEN_FACTOR),
@@ -70,7 +71,7 @@ impl Hands<'_> {
             self.order(handle, Order::SLOW);
             return Room::TooSlow;
         }
-        if !blocked && !self.is_deserted(word.owner.slot) {
+        if !blocked && !stands {
             self.congested = Some(Congestion {
                 slot: word.owner.slot,
                 turn: self.turns(word.owner.slot),
@@ -79,14 +80,11 @@ impl Hands<'_> {
         Room::Enough
     }
 
-    /// True for a slot that has had no process for longer than an ordinary succession takes: nobody waits for its turns.
-    fn is_deserted(&self, slot: Slot) -> bool {
-        let control = &self.view.controls[usize::from(slot)];
-        let has_one = matches!(
-            ProcessState::of(control.state.get()),
-            ProcessState::Starting | ProcessState::Running
-        );
-        !has_one && self.view.now_ms().saturating_sub(control.heartbeat.peek()) > SUCCESSION_MS
+    /// True for a slot whose process is stopped or wedged, or that has had none for longer than an ordinary succession takes: nobody waits for
+    /// its turns but its own sessions.
+    fn stands(&self, slot: Slot) -> bool {
+        let heartbeat = self.view.controls[usize::from(slot)].heartbeat.peek();
+        self.view.now_ms().saturating_sub(heartbeat) > STANDS_AFTER_MS
     }
 
     /// The worker to blame if, since the last call, a message went to a session that has much to read only because its worker
@@ -96,14 +94,14 @@ impl Hands<'_> {
         self.congested.take()
     }
 
-    /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead has no turns, and neither has a
+    /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead or stopped has no turns, and neither has a
     /// successor that has only been started: its senders wait for that, but not longer than a succession takes. After that the limit
     /// of the outbox alone holds.
     pub fn is_relieved(&self, congestion: Congestion) -> bool {
         let control = &self.view.controls[usize::from(congestion.slot)];
         // The present turn had begun already, so only the next one counts; one's own is over when this is asked.
         congestion.slot == self.me.slot
-            || self.is_deserted(congestion.slot)
+            || self.stands(congestion.slot)
             || ProcessState::of(control.state.get()) == ProcessState::Running
                 && (control.sleeping.get() != 0
                     || self.turns(congestion.slot).wrapping_sub(congestion.turn) >= 2)

@@ -4,9 +4,8 @@ use super::Hands;
 use crate::control::Counter;
 use crate::groups::Groups;
 use crate::handle::{Link, RowHandle};
-use crate::lock::{Held, Lock};
 use crate::pool::{Hold, Item};
-use crate::row::{Order, RowWord, State};
+use crate::row::{Order, Row, RowWord, State};
 use crate::text::Name;
 use crate::users::Users;
 use crate::view::host_ms;
@@ -106,18 +105,6 @@ pub enum LeaveRefused {
 const FORGET_LOOKS: u32 = 4096;
 
 impl<'t> Hands<'t> {
-    pub(super) fn lock(&mut self, lock: &'t Lock) -> Held<'t> {
-        // A recovery may take place in the wait.
-        self.asked_for = None;
-        let (pause, pause_point) = (&self.view.header.pause, &mut self.pause_point);
-        lock.take(self.me, || {
-            if pause.get() != 0 {
-                pause_point();
-            }
-            crate::sync::yield_now();
-        })
-    }
-
     pub(super) fn users(&self) -> Users<'t> {
         Users(self.view)
     }
@@ -268,7 +255,7 @@ impl<'t> Hands<'t> {
             return;
         };
         while row.memberships.peek() != 0 {
-            self.leave_number(handle, row.memberships.peek() - 1, 0);
+            self.leave_number(handle, row.memberships.peek() - 1);
         }
         if let Some((index, _)) = Link(row.user.peek()).target() {
             let hash = self.view.users[index].hash.peek();
@@ -346,19 +333,31 @@ impl<'t> Hands<'t> {
         self.users().last_seen(user)
     }
 
-    /// The number of an own row's membership in a group, and of the one before it in the row's list.
-    fn membership(&self, handle: RowHandle, group: Link) -> Option<(u32, u32)> {
+    /// The number of an own row's membership in a group.
+    fn membership(&self, handle: RowHandle, group: Link) -> Option<u32> {
         let (row, _) = self.mine(handle)?;
-        let (mut previous, mut number) = (0, row.memberships.peek());
+        let mut number = row.memberships.peek();
         while number != 0 {
             let (of, _) = self.groups().hash_of(number - 1)?;
             if of == group {
-                return Some((number - 1, previous));
+                return Some(number - 1);
             }
-            previous = number;
             number = self.groups().membership(number - 1).next.peek();
         }
         None
+    }
+
+    /// What comes before a membership in its row's list: another one's number plus one, or 0; `None`: it is not in the list.
+    fn before_in_list(&self, row: &Row, number: u32) -> Option<u32> {
+        let (mut previous, mut at) = (0, row.memberships.peek());
+        while at != number + 1 {
+            if at == 0 {
+                return None;
+            }
+            previous = at;
+            at = self.groups().membership(at - 1).next.peek();
+        }
+        Some(previous)
     }
 
     /// Makes an own, logged-in row a member of a group, which need not have existed.
@@ -414,18 +413,24 @@ impl<'t> Hands<'t> {
             .groups()
             .find(group, hash)
             .ok_or(LeaveRefused::UnknownGroup)?;
-        let (number, previous) = self
+        let number = self
             .membership(handle, link)
             .ok_or(LeaveRefused::NotAMember)?;
-        self.leave_number(handle, number, previous);
+        self.leave_number(handle, number);
         Ok(())
     }
 
-    fn leave_number(&mut self, handle: RowHandle, number: u32, previous: u32) {
+    fn leave_number(&mut self, handle: RowHandle, number: u32) {
         let Some((row, _)) = self.mine(handle) else {
             return;
         };
         let groups = self.groups();
+        let hash = groups.hash_of(number).map(|(_, hash)| hash);
+        let stripe = hash.map(|hash| self.lock(&self.view.group_locks[Groups::stripe(hash)]));
+        // Only now: a recovery in the wait puts the list together anew, and ends the membership of a row that is not logged in any more.
+        let Some(previous) = self.before_in_list(row, number) else {
+            return;
+        };
         let next = groups.membership(number).next.peek();
         match previous {
             0 => row.memberships.set(next),
@@ -433,11 +438,11 @@ impl<'t> Hands<'t> {
         }
         row.membership_count
             .put(row.membership_count.peek().saturating_sub(1));
-        if let Some((_, hash)) = groups.hash_of(number) {
-            let _stripe = self.lock(&self.view.group_locks[Groups::stripe(hash)]);
+        if stripe.is_some() {
             groups.remove(number);
             self.view.header.memberships_used.sub(1);
         }
+        drop(stripe);
         self.mark_changed(handle.row);
     }
 

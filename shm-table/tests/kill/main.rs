@@ -12,6 +12,7 @@
 mod common;
 mod histories;
 mod silence;
+mod waiting;
 mod world;
 
 use std::io::Write;
