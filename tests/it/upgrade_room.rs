@@ -124,7 +124,6 @@ static int fails(const char *name) {
     }
 OPEN(open)
 OPEN(open64)
-int shm_open(const char *path, int flags, mode_t mode) { return fails("shm_open") ? -1 : REAL(shm_open)(path, flags, mode); }
 int epoll_create1(int flags) { return fails("epoll_create1") ? -1 : REAL(epoll_create1)(flags); }
 int epoll_ctl(int a, int b, int c, struct epoll_event *d) { return fails("epoll_ctl") ? -1 : REAL(epoll_ctl)(a, b, c, d); }
 /* From here on it is at work. */
@@ -183,14 +182,7 @@ fn whatever_is_refused_to_the_new_one_once() {
         }
     }
     println!("refused without {refused:?}; upgraded without {done:?}");
-    for step in [
-        "signalfd",
-        "epoll_create1",
-        "shm_open",
-        "mmap",
-        "getsockname",
-        "flock",
-    ] {
+    for step in ["signalfd", "epoll_create1", "mmap", "getsockname", "flock"] {
         assert!(
             refused.iter().any(|what| what == step),
             "{step} in {refused:?}"
