@@ -278,7 +278,6 @@ fn what_is_put_back_and_what_is_marked_meanwhile_is_found_by_a_successor() {
         let mut walk = Walk::default();
         let first = walk.next(shared.ready());
         walk.put_back(shared.ready());
-        drop(walk);
         writer.join().unwrap();
         let mut walk = Walk::default();
         let rest: Vec<u32> = std::iter::from_fn(|| walk.next(shared.ready())).collect();

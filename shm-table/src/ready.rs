@@ -195,7 +195,6 @@ mod tests {
             for row in MARKED {
                 assert_ne!(ready.is_marked(row), before.contains(&row), "{done} {row}");
             }
-            drop(walk);
             // The successor comes to all that is left, and to what is marked later.
             let mut walk = Walk::default();
             assert_eq!(rest(&mut walk, ready), MARKED[done..], "{done}");
