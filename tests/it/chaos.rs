@@ -14,7 +14,7 @@ fn settings(plan: &Plan) -> Settings {
         .with("server.watchdog_ms", plan.watchdog.as_millis() as u64)
         .with("table.sessions", 2 * plan.sessions + 2 * plan.loops)
         .with("table.arena_mib", 256)
-        .with("table.memberships", 4 * plan.sessions)
+        .with("table.memberships", 4 * plan.sessions + 2 * plan.loops)
         .with("limits.outbox_bytes", 32 << 20)
         // Members wait in silence until their whole circle has come, which in a long run takes long.
         .with("limits.heartbeat_timeout_ms", 3_600_000)

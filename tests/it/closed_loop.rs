@@ -211,7 +211,6 @@ impl Run {
             std::thread::sleep(GROWN_UP);
         }
         loops.fall_silent();
-        loops.pace(Pace::Volleys);
         let output = Striker::new(server, loops).strike(fate, &mut self.random);
         loops.fall_silent();
         posts::filled(server);
@@ -314,7 +313,7 @@ fn runs(kind: &str, default: u64, run: fn(u64) -> Run) {
         let outcome = run(seed).go();
         let verdict = match outcome.faults.first() {
             None => "clean".to_owned(),
-            Some(fault) => fault.clone(),
+            Some(_) => outcome.faults.join("; "),
         };
         failed += u64::from(!outcome.faults.is_empty());
         println!("{kind} {seed}: {outcome}: {verdict}");

@@ -43,7 +43,7 @@ pub struct Striker<'a> {
 }
 
 impl<'a> Striker<'a> {
-    /// Of this server, whose loops write in volleys and are silent; measures what a volley costs.
+    /// Of this server, whose loops are silent; measures what a volley costs.
     pub fn new(server: &'a Server, loops: &'a Loops) -> Striker<'a> {
         let mut striker = Striker {
             server,

@@ -69,16 +69,16 @@ impl Loops {
         self.state.hurry.send_replace(hurry);
     }
 
-    /// Has everybody write all that it may at once, and returns when it has gone out and everybody is held again. To be called in
-    /// silence, when members write in volleys.
+    /// Has everybody write all that it may, once, and returns when it has gone out and everybody is held again. To be called in
+    /// silence; the pace is [`Pace::Once`] afterwards.
     pub fn volley(&self) {
-        self.hurry(true);
+        self.pace(Pace::Once);
         self.state.set_gate(Gate::Open);
+        self.state.wake_all();
         eventually("a volley has gone out", || {
             (self.state.has_gone_out() || !self.well()).then_some(())
         });
         self.hold();
-        self.hurry(false);
     }
 
     /// Who judges how long was waited.
@@ -101,7 +101,24 @@ impl Loops {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        if !self.well() {
+            self.tell_what_stays();
+        }
         self.judge();
+    }
+
+    /// Whether what is too late comes at all is worth a little time to who looks for the cause.
+    fn tell_what_stays(&self) {
+        const LONGEST: Duration = Duration::from_secs(3);
+        let begin = Instant::now();
+        while !self.state.is_quiet() && begin.elapsed() < LONGEST {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let took = begin.elapsed();
+        self.state.fault(match self.state.is_quiet() {
+            true => format!("in the silence after that all came within {took:.0?}"),
+            false => format!("in the silence after that not all came within {took:.0?}"),
+        });
     }
 
     /// Judges the waits that have ended.

@@ -125,6 +125,7 @@ impl<'a> Killer<'a> {
         while self.kills < kills && self.crowd.well() && self.journal.failures().is_empty() {
             if self.kills >= phase_ends {
                 phase_ends += 5 + self.random.below(12) as u32;
+                finish(under_way.take());
                 self.change_phase();
             }
             self.sleep(2 * self.pace);
@@ -172,17 +173,18 @@ impl<'a> Killer<'a> {
             _ if self.alone => Pace::Volleys,
             _ => Pace::Each,
         });
-        if self.alone {
+        let what = if self.alone {
             self.crowd.hush();
+            "the crowd hushes"
         } else {
             self.crowd.talk();
-        }
-        let what = if self.alone {
-            "hushes"
-        } else {
             "the crowd talks"
         };
         self.journal.note(self.start, "phases", what.into());
+        if self.alone && self.crowd.well() {
+            self.wait_for_calm();
+            self.strike("reload", "reloads");
+        }
     }
 
     /// Has a lot to do for whom the next act strikes.
@@ -301,18 +303,18 @@ impl<'a> Killer<'a> {
     fn strike(&mut self, how: &'static str, kind: &'static str) {
         let loops = self.crowd.loops();
         loops.fall_silent();
-        loops.pace(Pace::Volleys);
         let output = Striker::new(self.server, loops).strike(Fate::Command(how), &mut self.random);
         loops.fall_silent();
-        let failed = output.filter(|output| !output.status.success());
-        let what = format!("{how} in the midst of a volley; failed: {failed:?}");
-        if failed.is_some() {
-            self.journal.fail(what.clone());
+        if let Some(output) = output.filter(|output| !output.status.success()) {
+            self.journal
+                .fail(format!("{how} in the midst of a volley: {output:?}"));
         }
+        let what = format!("{how} in the midst of a volley");
         self.journal.note(self.start, kind, what);
         self.crowd.judge();
         self.wait_for_calm();
         self.audit();
+        self.crowd.loops().pace(Pace::Volleys);
         self.crowd.loops().go_on();
     }
 

@@ -55,7 +55,7 @@ impl Plan {
             late_circles: 5,
             watchdog: Duration::from_millis(1_000),
             passers: 6,
-            loops: number("CHAOS_LOOPS").unwrap_or(60),
+            loops: number("CHAOS_LOOPS").unwrap_or(150),
             audit_every: match std::env::var("CHAOS_AUDIT").as_deref() {
                 Ok("every") => true,
                 Ok("some") => false,
@@ -81,14 +81,13 @@ impl Plan {
 
     /// Who is in closed loops with whom.
     pub(super) fn closed_loops(&self) -> LoopsPlan {
-        const THINK: Duration = Duration::from_millis(200);
-        LoopsPlan::varied(
-            self.loops,
-            16,
-            Pace::Each,
-            THINK,
-            &mut self.random("loops", 0),
-        )
+        const THINK: Duration = Duration::from_millis(1_000);
+        let mut random = self.random("loops", 0);
+        let plan = LoopsPlan::varied(self.loops, 16, Pace::Each, THINK, &mut random);
+        LoopsPlan {
+            choir: true,
+            ..plan
+        }
     }
 
     /// The mean pause between two things that one member says.

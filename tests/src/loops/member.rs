@@ -157,26 +157,33 @@ async fn write(state: Arc<State>, index: usize, mut mouth: Mouth) -> std::io::Re
     let mut volleys = state.volleys.subscribe();
     let mut number = 0;
     loop {
-        tokio::select! {
+        let volley = tokio::select! {
             () = side.wake.notified() => {
-                if state.pace() != Pace::Each {
-                    continue;
+                match state.pace() {
+                    Pace::Each => think(&state, &mut random).await,
+                    Pace::Volleys => continue,
+                    Pace::Once => {}
                 }
-                think(&state, &mut random).await;
+                false
             }
-            _ = volleys.changed() => {}
-        }
-        state.until_open().await;
-        let Some(count) = state.take(index) else {
-            // Held again in between: the wake is still to be answered.
-            side.wake.notify_one();
-            continue;
+            _ = volleys.changed() => true,
         };
+        let count = loop {
+            state.until_open().await;
+            // It may be held again in between.
+            if let Some(count) = state.take(index) {
+                break count;
+            }
+        };
+        if volley {
+            state.answers_the_volley();
+        }
         let mut texts: Vec<String> = (number..number + count)
             .map(|number| request(pair, index, number))
             .collect();
         number += count;
         if index == 0
+            && count > 0
             && let Some(number) = state.take_choir()
         {
             let request =

@@ -36,6 +36,8 @@ pub enum Pace {
     Each,
     /// All at once when everything has arrived everywhere: nothing that sleeps is woken by somebody else.
     Volleys,
+    /// Each once, at once, every time the gate is opened ([`super::Loops::volley`]).
+    Once,
 }
 
 /// All loops of a server.

@@ -27,6 +27,8 @@ pub enum Gate {
 #[derive(Default)]
 pub struct Side {
     may_send: AtomicU32,
+    /// At which opening of the gate it took something last.
+    took: AtomicU64,
     /// Something may be sent.
     pub wake: Notify,
     /// When what is under way to the other one went out, the oldest first.
@@ -68,9 +70,12 @@ pub struct State {
     at_rest: AtomicUsize,
     rest: Notify,
     messages: AtomicU64,
+    /// Members that have taken part in the last volley.
+    answered: AtomicUsize,
     /// Members that have taken what they write and not written it.
     writing: AtomicUsize,
-    /// Messages taken since the gate was opened, at least.
+    /// How often the gate was opened, and how many members have taken something since.
+    openings: AtomicU64,
     taken: AtomicUsize,
     /// Second copies.
     pub twice: AtomicU64,
@@ -110,7 +115,9 @@ impl State {
             at_rest: AtomicUsize::new(plan.messages()),
             rest: Notify::new(),
             messages: AtomicU64::new(0),
+            answered: AtomicUsize::new(plan.pairs.len() * 2),
             writing: AtomicUsize::new(0),
+            openings: AtomicU64::new(0),
             taken: AtomicUsize::new(0),
             twice: AtomicU64::new(0),
             faults: Mutex::default(),
@@ -147,6 +154,7 @@ impl State {
         let mut now = self.gate.write().unwrap();
         *now = gate;
         if gate == Gate::Open {
+            self.openings.fetch_add(1, SeqCst);
             self.taken.store(0, SeqCst);
         }
         drop(now);
@@ -156,6 +164,11 @@ impl State {
     /// When members write, from now on.
     pub fn set_pace(&self, pace: Pace) {
         *self.pace.lock().unwrap() = pace;
+        self.wake_all();
+    }
+
+    /// Everybody looks for what it may write.
+    pub fn wake_all(&self) {
         // Who was woken during volleys may have passed over it.
         self.sides.iter().for_each(|side| side.wake.notify_one());
     }
@@ -179,13 +192,18 @@ impl State {
             return None;
         }
         let side = &self.sides[index];
+        self.writing.fetch_add(1, SeqCst);
+        let opening = self.openings.load(SeqCst);
+        if side.took.swap(opening, SeqCst) != opening {
+            self.taken.fetch_add(1, SeqCst);
+        } else if self.pace() == Pace::Once {
+            return Some(0);
+        }
         let count = side.may_send.swap(0, SeqCst);
         side.under_way.lock().unwrap().extend(instants(count));
         if self.pair(index).acknowledged {
             side.unanswered.lock().unwrap().extend(instants(count));
         }
-        self.writing.fetch_add(1, SeqCst);
-        self.taken.fetch_add(count as usize, SeqCst);
         self.at_rest.fetch_sub(count as usize, SeqCst);
         Some(count.into())
     }
@@ -195,9 +213,9 @@ impl State {
         self.writing.fetch_sub(1, SeqCst);
     }
 
-    /// Whether all that there is has gone out since the gate was opened.
+    /// Whether what everybody had to write has gone out since the gate was opened.
     pub fn has_gone_out(&self) -> bool {
-        self.taken.load(SeqCst) >= self.total && self.writing.load(SeqCst) == 0
+        self.taken.load(SeqCst) == self.sides.len() && self.writing.load(SeqCst) == 0
     }
 
     /// Whether there is a message to everybody.
@@ -214,7 +232,6 @@ impl State {
         }
         choir.sent = Instant::now();
         choir.missing = self.sides.len() - 1;
-        self.taken.fetch_add(1, SeqCst);
         self.at_rest.fetch_sub(1, SeqCst);
         choir.number += 1;
         Some(choir.number - 1)
@@ -259,16 +276,24 @@ impl State {
     pub async fn command_volleys(&self) {
         loop {
             self.until_open().await;
-            if self.pace() == Pace::Volleys && self.is_quiet() {
+            // Who has not answered the last one would take the next one for it, and miss one.
+            let answered = self.answered.load(SeqCst) == self.sides.len();
+            if self.pace() == Pace::Volleys && answered && self.is_quiet() {
                 if !*self.hurry.borrow() {
                     let mut hurry = self.hurry.subscribe();
                     let _ = tokio::time::timeout(self.think, hurry.wait_for(|hurry| *hurry)).await;
                 }
+                self.answered.store(0, SeqCst);
                 self.volleys.send_modify(|number| *number += 1);
             }
             // An answer that comes after the last message notifies nobody.
             let _ = tokio::time::timeout(Duration::from_millis(5), self.rest.notified()).await;
         }
+    }
+
+    /// A member has taken what it writes in this volley.
+    pub fn answers_the_volley(&self) {
+        self.answered.fetch_add(1, SeqCst);
     }
 
     /// What is under way for longer than it may.
