@@ -51,10 +51,11 @@ impl<'a> Striker<'a> {
             cost: Duration::ZERO,
         };
         // The first one costs more than all that follow.
-        for _ in 0..2 {
+        for _ in 0..3 {
             let workers = server.workers();
+            let stopped = striker.volley_into_the_sockets();
             let before: Duration = workers.iter().map(|pid| time_of(*pid)).sum();
-            loops.volley();
+            go_on(&stopped);
             loops.fall_silent();
             let after: Duration = workers.iter().map(|pid| time_of(*pid)).sum();
             striker.cost = after.saturating_sub(before) / workers.len().max(1) as u32;
@@ -64,24 +65,29 @@ impl<'a> Striker<'a> {
 
     /// Has a volley go out and that happen in the midst of it. What the command says is returned; nobody is waited for.
     pub fn strike(&self, fate: Fate, random: &mut Random) -> Option<Output> {
-        let mut stopped = self.server.workers();
-        let waits = self.loops.waits();
-        waits.frozen(2 * STOPPED_MAX);
-        stopped.retain(|pid| posts::signal(*pid, Signal::SIGSTOP));
-        self.loops.volley();
+        let stopped = self.volley_into_the_sockets();
         for pid in &stopped {
-            advance(*pid, self.cost * (20 + random.below(90)) as u32 / 100);
+            advance(*pid, self.cost * (10 + random.below(85)) as u32 / 100);
         }
         match fate {
             Fate::None => {}
             Fate::Killed => {
-                waits.killed(Duration::from_millis(100));
+                self.loops.waits().killed(Duration::from_millis(100));
                 posts::signal(stopped[random.below(stopped.len())], Signal::SIGKILL);
             }
             Fate::Command(command) => return Some(self.replace(stopped, command)),
         }
         go_on(&stopped);
         None
+    }
+
+    /// Stops all workers and has a volley go out; the workers stand still.
+    fn volley_into_the_sockets(&self) -> Vec<i32> {
+        self.loops.waits().frozen(2 * STOPPED_MAX);
+        let mut stopped = self.server.workers();
+        stopped.retain(|pid| posts::signal(*pid, Signal::SIGSTOP));
+        self.loops.volley();
+        stopped
     }
 
     /// Runs the command, and has each of the stopped go on as soon as it has been told to leave.
