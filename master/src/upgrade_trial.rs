@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::upgrade_state as state;
     use crate::upgrade_state::tests::{capacity, state};
-    use std::os::fd::AsRawFd;
+    use nix::fcntl::{FcntlArg, fcntl};
 
     #[test]
     fn only_the_table_that_was_named_is_taken_over() {
@@ -202,7 +202,8 @@ mod tests {
         let looks = |identity: Identity, of: Option<&Table>| {
             let mut state = state();
             state.table = of.and_then(Table::file).map(|file| state::Table {
-                fd: file.as_raw_fd(),
+                // A number that the sample does not have.
+                fd: fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(500)).unwrap(),
                 identity: identity.0,
                 ..state.table.unwrap()
             });

@@ -11,10 +11,10 @@ use crate::back::{everything_is_back, holders, settled};
 fn settings(plan: &Plan) -> Settings {
     Settings::new()
         .with("server.workers", plan.workers)
-        .with("server.watchdog_ms", 1_000)
-        .with("table.sessions", 2 * plan.sessions)
+        .with("server.watchdog_ms", plan.watchdog.as_millis() as u64)
+        .with("table.sessions", 2 * plan.sessions + 2 * plan.loops)
         .with("table.arena_mib", 256)
-        .with("table.memberships", 4 * plan.sessions)
+        .with("table.memberships", 4 * plan.sessions + 2 * plan.loops)
         .with("limits.outbox_bytes", 32 << 20)
         // Members wait in silence until their whole circle has come, which in a long run takes long.
         .with("limits.heartbeat_timeout_ms", 3_600_000)
@@ -40,6 +40,7 @@ fn processes_die_and_nobody_notices() {
     });
     posts::filled(&server);
     crowd.fall_silent();
+    crowd.judge();
     let audited = posts::audit(&server);
     if crowd.well() {
         crowd.leave();
@@ -58,8 +59,14 @@ fn processes_die_and_nobody_notices() {
         .iter()
         .for_each(|(what, count)| println!("{count:>9} {what}"));
     println!("{twice:>9} messages and answers that came twice");
-    println!("{:>9.1?} longest wait for an answer", ledger.longest_wait());
-    let faults = [ledger.faults(), journal.failures()].concat();
+    let loops = crowd.loops();
+    println!("{:>9} messages in closed loops", loops.messages());
+    let (longest, net) = crowd.waits().longest();
+    println!("{longest:>9.1?} longest wait for a message or an answer");
+    println!("{net:>9.1?} of it less what the machine is to blame for");
+    println!("{:>9} waits so excused", crowd.waits().excused());
+    let twice = twice + loops.came_twice() as usize;
+    let faults = [ledger.faults(), loops.faults(), journal.failures()].concat();
     if !faults.is_empty() {
         println!("{:#?}", status::sections(&server));
     }

@@ -1,6 +1,7 @@
 //! What the system says about processes: who are a server's children, what they hold, whether they live.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -67,6 +68,56 @@ pub fn cpu_time(pid: i32) -> Duration {
     let times = fields.split_whitespace().skip(11).take(2);
     let ticks: u64 = times.filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 1_000 / TICKS_A_SECOND)
+}
+
+/// The children of `pid` as its kernel record has them: cheaper than [`children`], zombies among them.
+pub fn direct_children(pid: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
+/// How long the main thread of a process has stood in the kernel's queue for a processor so far.
+pub fn queued(pid: i32) -> Duration {
+    // Documentation/scheduler/sched-stats.rst: time on a processor, time in the queue, in nanoseconds; number of slices.
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let queued = text.split_whitespace().nth(1);
+    Duration::from_nanos(queued.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// Which of these processes holds the server's end of the TCP connection that is `near` and `far` to its client. The master, which holds all,
+/// must not be among them.
+pub fn holder(pids: &[i32], near: SocketAddr, far: SocketAddr) -> Option<i32> {
+    // Fields of a line: number, local and remote address as HEX:PORT, state, ..., the inode is the tenth.
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+    let inode = table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ends = (port(fields.get(1)?)?, port(fields.get(2)?)?);
+        (ends == (far.port(), near.port())).then(|| fields.get(9).map(|inode| inode.to_string()))?
+    })?;
+    let name = PathBuf::from(format!("socket:[{inode}]"));
+    let mut pids = pids.iter().copied();
+    pids.find(|pid| links(*pid).any(|link| link == name))
+}
+
+/// What a process was told about its slot; nothing of one that has ended.
+pub fn slot(pid: i32) -> String {
+    let arguments = arguments(pid).into_iter();
+    let mut after = arguments.skip_while(|argument| argument != "--slot");
+    after.nth(1).unwrap_or_default()
+}
+
+/// Whether a process has an epoll instance, which a worker makes last before it is ready.
+pub fn has_epoll(pid: i32) -> bool {
+    links(pid).any(|link| link.to_string_lossy().contains("[eventpoll]"))
+}
+
+fn links(pid: i32) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_link(entry.path()).ok())
 }
 
 /// How many descriptors the process holds.

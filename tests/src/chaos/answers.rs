@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -29,8 +29,8 @@ pub enum Answer {
 /// How an answer was received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It was the next one, and took this long.
-    First(Duration),
+    /// It was the next one, and was asked for then.
+    First(Instant),
     /// It is the last one again.
     Again,
 }
@@ -74,7 +74,7 @@ impl Answers {
             let (answer, since) = open.expected.pop_front().expect("there is a first one");
             open.last = Some(answer);
             self.settled.notify_one();
-            return Ok(Settled::First(since.elapsed()));
+            return Ok(Settled::First(since));
         }
         if open.last == Some(answer) {
             return Ok(Settled::Again);

@@ -10,6 +10,8 @@ use nix::sys::signal::Signal;
 
 use super::Crowd;
 use super::plan::Plan;
+use crate::frozen::{Fate, Striker};
+use crate::loops::Pace;
 use crate::posts;
 use crate::processes;
 use crate::random::Random;
@@ -23,6 +25,9 @@ const GROWN_UP: Duration = Duration::from_millis(1_100);
 /// that must wait for one of ten seconds shows nothing but that.
 const YOUNG_IN_A_ROW: u32 = 3;
 const CERTAINLY_GROWN_UP: Duration = Duration::from_millis(2_500);
+
+/// The server waits so long before it replaces one that died young, and twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long after its beginning processes are at work on a storm, about.
 const STORM: Duration = Duration::from_millis(8);
@@ -74,6 +79,10 @@ pub struct Killer<'a> {
     journal: &'a Journal,
     random: Random,
     pace: Duration,
+    watchdog: Duration,
+    audit_every: bool,
+    /// Only closed loops are talking.
+    alone: bool,
     start: Instant,
     first_seen: HashMap<i32, Instant>,
     /// Who was killed or stopped and may still be there.
@@ -97,6 +106,9 @@ impl<'a> Killer<'a> {
             journal,
             random: plan.random("killer", 0),
             pace: Duration::from_secs_f64(1.0 / plan.pace),
+            watchdog: plan.watchdog,
+            audit_every: plan.audit_every,
+            alone: false,
             start: Instant::now(),
             first_seen: HashMap::new(),
             dead: HashSet::new(),
@@ -108,12 +120,17 @@ impl<'a> Killer<'a> {
     /// Kills until so many are dead or the crowd is not well, and returns how many it were. What it starts beside itself ends with `scope`.
     pub fn rage<'s>(mut self, scope: &'s Scope<'s, 'a>, kills: u32) -> u32 {
         let mut next = (9, 17, 31);
+        let mut phase_ends = 8;
         let mut under_way = None;
         while self.kills < kills && self.crowd.well() && self.journal.failures().is_empty() {
+            if self.kills >= phase_ends {
+                phase_ends += 5 + self.random.below(12) as u32;
+                finish(under_way.take());
+                self.change_phase();
+            }
             self.sleep(2 * self.pace);
             if !self.random.one_in(4) {
-                self.crowd.storm();
-                self.sleep(STORM);
+                self.storm();
             }
             match self.random.below(60) {
                 0 => self.wedge(),
@@ -123,6 +140,7 @@ impl<'a> Killer<'a> {
                 }
                 _ => self.kill(),
             }
+            self.after_an_act();
             if self.kills >= next.0 {
                 next.0 += 12 + self.random.below(12) as u32;
                 finish(under_way.take());
@@ -136,12 +154,61 @@ impl<'a> Killer<'a> {
             if self.kills >= next.2 {
                 next.2 += 40;
                 finish(under_way.take());
+                self.wait_for_calm();
                 self.audit();
             }
         }
         finish(under_way);
         self.wait_for_calm();
+        self.crowd.judge();
+        self.crowd.talk();
         self.kills
+    }
+
+    /// From everybody talking to only the closed loops, or back.
+    fn change_phase(&mut self) {
+        self.alone = !self.alone;
+        self.crowd.loops().pace(match self.random.below(3) {
+            0 => Pace::Each,
+            _ if self.alone => Pace::Volleys,
+            _ => Pace::Each,
+        });
+        let what = if self.alone {
+            self.crowd.hush();
+            "the crowd hushes"
+        } else {
+            self.crowd.talk();
+            "the crowd talks"
+        };
+        self.journal.note(self.start, "phases", what.into());
+        if self.alone && self.crowd.well() {
+            self.wait_for_calm();
+            self.strike("reload", "reloads");
+        }
+    }
+
+    /// Has a lot to do for whom the next act strikes.
+    fn storm(&mut self) {
+        if self.alone {
+            self.crowd.loops().hurry(true);
+        } else {
+            self.crowd.storm();
+        }
+        self.sleep(STORM);
+    }
+
+    /// Waits are judged; alone, silence follows half of the acts, and all that was under way must arrive.
+    fn after_an_act(&mut self) {
+        let loops = self.crowd.loops();
+        if self.alone && self.random.one_in(2) {
+            loops.fall_silent();
+            loops.go_on();
+        }
+        loops.hurry(false);
+        if self.audit_every {
+            self.audit();
+        }
+        self.crowd.judge();
     }
 
     /// Waits until the last victim is gone, those that hang included, and every post is filled.
@@ -160,7 +227,8 @@ impl<'a> Killer<'a> {
     }
 
     /// Somebody to kill: mostly one that will be replaced at once.
-    fn victim(&mut self) -> Option<(i32, &'static str)> {
+    /// With what the server will wait before it replaces it.
+    fn victim(&mut self) -> Option<(i32, &'static str, Duration)> {
         let now = Instant::now();
         // Process ids come again.
         let children = processes::children(self.server.pid());
@@ -171,7 +239,7 @@ impl<'a> Killer<'a> {
             for pid in self.server.processes(role) {
                 let seen = *self.first_seen.entry(pid).or_insert(now);
                 let age = now - seen;
-                let spared = self.young.get(&slot(pid)) >= Some(&YOUNG_IN_A_ROW);
+                let spared = self.young.get(&processes::slot(pid)) >= Some(&YOUNG_IN_A_ROW);
                 let due = if spared {
                     age > CERTAINLY_GROWN_UP
                 } else {
@@ -186,19 +254,25 @@ impl<'a> Killer<'a> {
             return None;
         }
         let (pid, role, age) = victims[self.random.below(victims.len())];
-        let young = self.young.entry(slot(pid)).or_default();
+        let young = self.young.entry(processes::slot(pid)).or_default();
         *young = if age > CERTAINLY_GROWN_UP {
             0
         } else {
             *young + 1
         };
-        Some((pid, role))
+        let pause = match *young {
+            often @ 1.. if age < GROWN_UP => FIRST_PAUSE * (1 << (often - 1).min(6)),
+            _ => Duration::ZERO,
+        };
+        Some((pid, role, pause))
     }
 
     fn kill(&mut self) {
-        if let Some((pid, role)) = self.victim()
-            && posts::signal(pid, Signal::SIGKILL)
-        {
+        let Some((pid, role, pause)) = self.victim() else {
+            return;
+        };
+        self.crowd.waits().killed(pause);
+        if posts::signal(pid, Signal::SIGKILL) {
             self.dead.insert(pid);
             self.kills += 1;
             let kind = if role == "worker" {
@@ -213,14 +287,35 @@ impl<'a> Killer<'a> {
 
     /// Stops a process; the server must notice by itself, and kills it.
     fn wedge(&mut self) {
-        if let Some((pid, role)) = self.victim()
-            && posts::signal(pid, Signal::SIGSTOP)
-        {
+        let Some((pid, role, _)) = self.victim() else {
+            return;
+        };
+        self.crowd.waits().stopped(self.watchdog);
+        if posts::signal(pid, Signal::SIGSTOP) {
             self.dead.insert(pid);
             self.kills += 1;
             self.journal
                 .note(self.start, "wedged", format!("stop {role} {pid}"));
         }
+    }
+
+    /// A reload or an upgrade in the midst of a volley, with silence behind it.
+    fn strike(&mut self, how: &'static str, kind: &'static str) {
+        let loops = self.crowd.loops();
+        loops.fall_silent();
+        let output = Striker::new(self.server, loops).strike(Fate::Command(how), &mut self.random);
+        loops.fall_silent();
+        if let Some(output) = output.filter(|output| !output.status.success()) {
+            self.journal
+                .fail(format!("{how} in the midst of a volley: {output:?}"));
+        }
+        let what = format!("{how} in the midst of a volley");
+        self.journal.note(self.start, kind, what);
+        self.crowd.judge();
+        self.wait_for_calm();
+        self.audit();
+        self.crowd.loops().pace(Pace::Volleys);
+        self.crowd.loops().go_on();
     }
 
     /// A reload or an upgrade: in a quiet moment, when it must succeed, or while the killing goes on.
@@ -239,6 +334,10 @@ impl<'a> Killer<'a> {
         if calm {
             self.wait_for_calm();
         }
+        if calm && self.alone {
+            self.strike(how, kind);
+            return None;
+        }
         let run = move || {
             let output = server.house().run(&[how]);
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -254,26 +353,20 @@ impl<'a> Killer<'a> {
         self.journal
             .note(self.start, "begun", format!("{how} begins (calm: {calm})"));
         if calm {
+            self.storm();
             run();
+            self.after_an_act();
             return None;
         }
         Some(scope.spawn(run))
     }
 
     fn audit(&mut self) {
-        self.wait_for_calm();
         if let Err(found) = posts::audit(self.server) {
             self.journal.fail(found);
         }
         self.journal.note(self.start, "audits", "audit".into());
     }
-}
-
-/// What a process was told about its slot; nothing of one that has ended.
-fn slot(pid: i32) -> String {
-    let arguments = processes::arguments(pid).into_iter();
-    let mut after = arguments.skip_while(|argument| argument != "--slot");
-    after.nth(1).unwrap_or_default()
 }
 
 /// Only one thing is asked of the server at a time.

@@ -1,9 +1,9 @@
 //! What was sent and what was heard, of all members together.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Instant;
 
 use super::answers::Answers;
 
@@ -12,6 +12,8 @@ use super::answers::Answers;
 pub struct Account {
     /// Letters to its partner.
     pub to_partner: AtomicU32,
+    /// When those went out that its partner has not got yet.
+    pub under_way: Mutex<VecDeque<Instant>>,
     /// Letters to its circle.
     pub to_circle: AtomicU32,
     /// Letters it got from its partner, a second copy not counted.
@@ -32,7 +34,6 @@ pub struct Ledger {
     faults: Mutex<Vec<String>>,
     twice: Mutex<HashSet<String>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
-    longest: AtomicU64,
 }
 
 impl Ledger {
@@ -44,7 +45,6 @@ impl Ledger {
             faults: Mutex::default(),
             twice: Mutex::default(),
             counts: Mutex::default(),
-            longest: AtomicU64::new(0),
         }
     }
 
@@ -78,16 +78,6 @@ impl Ledger {
         *self.counts.lock().unwrap().entry(what).or_default() += more;
     }
 
-    /// A member was answered after this time.
-    pub fn waited(&self, time: Duration) {
-        self.longest.fetch_max(time.as_micros() as u64, SeqCst);
-    }
-
-    /// The longest that any member waited for an answer.
-    pub fn longest_wait(&self) -> Duration {
-        Duration::from_micros(self.longest.load(SeqCst))
-    }
-
     /// What was counted.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts.lock().unwrap().clone()
@@ -95,11 +85,18 @@ impl Ledger {
 
     /// Who still writes, and what has not arrived yet, if circles are so large.
     pub fn missing(&self, circle: usize) -> Vec<String> {
+        let writes = |(index, account): (usize, &Account)| {
+            let silent = account.silent.load(SeqCst);
+            (!silent).then(|| format!("member {index} has not finished writing"))
+        };
+        let writers = self.accounts.iter().enumerate().filter_map(writes);
+        writers.chain(self.under_way(circle)).collect()
+    }
+
+    /// What has not arrived yet, if circles are so large.
+    pub fn under_way(&self, circle: usize) -> Vec<String> {
         let mut missing = Vec::new();
         for (index, account) in self.accounts.iter().enumerate() {
-            if !account.silent.load(SeqCst) {
-                missing.push(format!("member {index} has not finished writing"));
-            }
             let sent = self.accounts[index ^ 1].to_partner.load(SeqCst);
             let heard = account.from_partner.load(SeqCst);
             if heard != sent {

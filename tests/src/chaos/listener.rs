@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::answers::{Answer, Settled};
 use super::letter::{Letter, To};
+use super::member::PAUSE_MAX;
 use super::world::World;
 use crate::random::Random;
 use crate::wire::{Ear, Heard};
@@ -102,7 +103,12 @@ impl Listener {
 
     fn answer(&self, answer: Answer, cause: &Value) -> Result<(), String> {
         match self.account().answers.settle(answer)? {
-            Settled::First(waited) if !self.dozes => self.world.ledger.waited(waited),
+            Settled::First(asked) if !self.dozes => {
+                let member = self.index;
+                self.world.waits.ended(said_by_now(asked), || {
+                    format!("{answer:?} of member {member}")
+                });
+            }
             Settled::First(_) => {}
             Settled::Again => {
                 let cause = cause.as_str().map(str::to_owned);
@@ -112,6 +118,17 @@ impl Listener {
         }
         self.world.ledger.count("answers", 1);
         Ok(())
+    }
+
+    /// How long the next letter of its partner was under way.
+    fn partner_letter(&self, letter: Letter) {
+        let account = &self.world.ledger.accounts[letter.from];
+        let sent = account.under_way.lock().unwrap().pop_front();
+        if let Some(sent) = sent.filter(|_| !self.dozes) {
+            self.world
+                .waits
+                .ended(said_by_now(sent), || format!("{letter:?}"));
+        }
     }
 
     fn letter(&mut self, said: &Value) -> Result<(), String> {
@@ -141,6 +158,9 @@ impl Listener {
         if letter.number == stream.0 {
             count.fetch_add(1, SeqCst);
             *stream = (letter.number + 1, id.to_owned());
+            if !to_all {
+                self.partner_letter(letter);
+            }
             world.ledger.count("letters heard", 1);
         } else if letter.number + 1 == stream.0 && id == stream.1 {
             world.ledger.twice(id.to_owned());
@@ -153,6 +173,11 @@ impl Listener {
         }
         Ok(())
     }
+}
+
+/// When the last byte of what a member began to say then went out, at the latest: it may pause thrice.
+fn said_by_now(begun: Instant) -> Instant {
+    (begun + 4 * PAUSE_MAX).min(Instant::now())
 }
 
 /// The user that a member is.

@@ -21,6 +21,9 @@ use crate::wire::{Ear, Heard, Manner, Mouth, connect};
 /// The largest filler of a letter: with its head, written as JSON, still below 65,536 bytes.
 const LARGE: usize = 48_000;
 
+/// The longest pause between two pieces of one write.
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(30);
+
 /// Each pair is one of the four combinations of transports.
 fn transport(index: usize) -> Transport {
     match (index / 2 + index % 2 * (index / 4 % 2)) % 2 {
@@ -51,9 +54,11 @@ async fn life(world: Arc<World>, index: usize) -> Result<(), String> {
     let manner = Manner {
         random: Random::new(random.bits()),
         cut_one_in: 5,
-        pause_max: Duration::from_millis(30),
+        pause_max: PAUSE_MAX,
         fragments_one_in: 4,
     };
+    // A newcomer's requests wake whoever sleeps, as anybody's do.
+    let busy = world.busy().await;
     let (mouth, ear) = connect(
         world.addresses,
         transport(index),
@@ -63,6 +68,7 @@ async fn life(world: Arc<World>, index: usize) -> Result<(), String> {
     .await
     .map_err(|error| format!("connecting: {error}"))?;
     let listener = Listener::new(world.clone(), index, dozes);
+    drop(busy);
     let mut listening = tokio::spawn(listener.listen(ear));
     let mut writer = Writer {
         world: world.clone(),
@@ -115,6 +121,7 @@ impl Writer {
     async fn talk(&mut self) -> std::io::Result<()> {
         let world = self.world.clone();
         let circle = self.index / world.plan.circle;
+        let busy = world.busy().await;
         self.ask(
             Answer::Login,
             json!({"type": "login", "userName": name(self.index)}),
@@ -125,6 +132,7 @@ impl Writer {
             json!({"type": "join", "group": group(circle)}),
         )
         .await?;
+        drop(busy);
         world.circles[circle].wait().await;
         let pause = world.plan.pause().as_micros() as usize;
         let mut storms = world.storms.subscribe();
@@ -140,6 +148,9 @@ impl Writer {
                     }
                     true
                 }
+            };
+            let Some(_busy) = world.busy().await else {
+                break;
             };
             self.say_something(storm).await?;
         }
@@ -202,6 +213,11 @@ impl Writer {
         } else {
             let partner = self.index ^ 1;
             let number = account.to_partner.fetch_add(1, SeqCst);
+            account
+                .under_way
+                .lock()
+                .unwrap()
+                .push_back(std::time::Instant::now());
             (To::Member(partner), "sendto", name(partner), number)
         };
         let letter = Letter {

@@ -17,11 +17,15 @@ use crate::wire::{Ear, Heard, Manner, connect};
 pub async fn pass(world: Arc<World>, number: usize) {
     let mut random = world.plan.random("passer", number);
     while world.phase() == Phase::Talking {
+        let Some(busy) = world.busy().await else {
+            return;
+        };
         let visit = timeout(PATIENCE, visit(&world, number, &mut random)).await;
         if let Err(what) = visit.unwrap_or_else(|_| Err("a visit that never ended".into())) {
             world.ledger.fault(format!("passer-by {number}: {what}"));
             return;
         }
+        drop(busy);
         world.ledger.count("passers-by", 1);
         let pause = random.below(300);
         sleep(Duration::from_millis(pause as u64)).await;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::loops::{LoopsPlan, Pace};
 use crate::random::Random;
 
 /// The numbers of one run.
@@ -26,12 +27,20 @@ pub struct Plan {
     pub circle: usize,
     /// So many circles come while processes die already.
     pub late_circles: usize,
+    /// After so long the server kills a process that shows no life.
+    pub watchdog: Duration,
     /// Connections that come and go all the while, at one time.
     pub passers: usize,
+    /// Pairs in closed loops, who write only when something has come: `CHAOS_LOOPS`.
+    pub loops: usize,
+    /// Whether an audit follows each act, and not only some: `CHAOS_AUDIT=every` or `some`.
+    pub audit_every: bool,
 }
 
 impl Plan {
     /// The environment's, or with `kills` what is good for a test suite.
+    ///
+    /// Without `CHAOS_AUDIT` each act of a short chaos is followed by an audit.
     pub fn of_environment(kills: u32) -> Plan {
         let clock = || Random::of_the_clock().bits() % 1_000_000_000;
         Plan {
@@ -44,7 +53,15 @@ impl Plan {
             storm: 20,
             circle: 20,
             late_circles: 5,
+            watchdog: Duration::from_millis(1_000),
             passers: 6,
+            loops: number("CHAOS_LOOPS").unwrap_or(150),
+            audit_every: match std::env::var("CHAOS_AUDIT").as_deref() {
+                Ok("every") => true,
+                Ok("some") => false,
+                Ok(other) => panic!("CHAOS_AUDIT={other} is neither every nor some"),
+                Err(_) => number("CHAOS_KILLS").is_none_or(|many: u32| many <= kills),
+            },
         }
     }
 
@@ -60,6 +77,17 @@ impl Plan {
     /// How long it takes, about.
     pub fn duration(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.kills) / self.pace)
+    }
+
+    /// Who is in closed loops with whom.
+    pub(super) fn closed_loops(&self) -> LoopsPlan {
+        const THINK: Duration = Duration::from_millis(1_000);
+        let mut random = self.random("loops", 0);
+        let plan = LoopsPlan::varied(self.loops, 16, Pace::Each, THINK, &mut random);
+        LoopsPlan {
+            choir: true,
+            ..plan
+        }
     }
 
     /// The mean pause between two things that one member says.
