@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Crowd;
-use super::plan::Plan;
+use super::plan::{Audits, Plan};
 use crate::frozen::{Fate, Striker};
 use crate::loops::Pace;
 use crate::posts;
@@ -80,7 +80,7 @@ pub struct Killer<'a> {
     random: Random,
     pace: Duration,
     watchdog: Duration,
-    audit_every: bool,
+    audits: Audits,
     /// Only closed loops are talking.
     alone: bool,
     start: Instant,
@@ -107,7 +107,7 @@ impl<'a> Killer<'a> {
             random: plan.random("killer", 0),
             pace: Duration::from_secs_f64(1.0 / plan.pace),
             watchdog: plan.watchdog,
-            audit_every: plan.audit_every,
+            audits: plan.audits,
             alone: false,
             start: Instant::now(),
             first_seen: HashMap::new(),
@@ -132,6 +132,7 @@ impl<'a> Killer<'a> {
             if !self.random.one_in(4) {
                 self.storm();
             }
+            let before = self.kills;
             match self.random.below(60) {
                 0 => self.wedge(),
                 1..6 => {
@@ -140,7 +141,11 @@ impl<'a> Killer<'a> {
                 }
                 _ => self.kill(),
             }
-            self.after_an_act();
+            if self.kills > before {
+                self.after_an_act();
+            } else {
+                self.crowd.loops().hurry(false);
+            }
             if self.kills >= next.0 {
                 next.0 += 12 + self.random.below(12) as u32;
                 finish(under_way.take());
@@ -205,7 +210,7 @@ impl<'a> Killer<'a> {
             loops.go_on();
         }
         loops.hurry(false);
-        if self.audit_every {
+        if self.audits == Audits::Every || self.audits == Audits::Alone && self.alone {
             self.audit();
         }
         self.crowd.judge();
