@@ -26,6 +26,9 @@ const GROWN_UP: Duration = Duration::from_millis(1_100);
 const YOUNG_IN_A_ROW: u32 = 3;
 const CERTAINLY_GROWN_UP: Duration = Duration::from_millis(2_500);
 
+/// Reloads in the midst of a volley at the beginning of each phase in which only closed loops talk.
+const STRIKES: usize = 2;
+
 /// The server waits so long before it replaces one that died young, and twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -186,9 +189,11 @@ impl<'a> Killer<'a> {
             "the crowd talks"
         };
         self.journal.note(self.start, "phases", what.into());
-        if self.alone && self.crowd.well() {
-            self.wait_for_calm();
-            self.strike("reload", "reloads");
+        for _ in 0..STRIKES {
+            if self.alone && self.crowd.well() {
+                self.wait_for_calm();
+                self.strike("reload", "reloads");
+            }
         }
     }
 
