@@ -26,7 +26,7 @@ fn settings(plan: &Plan) -> Settings {
 /// With `CHAOS_KILLS` in the environment as long as you like; `tests/chaos` does so.
 #[test]
 fn processes_die_and_nobody_notices() {
-    let plan = Plan::of_environment(220);
+    let plan = Plan::of_environment(120);
     println!("{plan}");
     let server = Server::start(settings(&plan));
     let empty = settled(&server);

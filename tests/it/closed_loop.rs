@@ -18,7 +18,10 @@ use tests::{Server, Settings, posts};
 
 /// The rhythm of a run: so many acts, about a second from one to the next.
 const ACTS: usize = 5;
-const BETWEEN: Duration = Duration::from_millis(800);
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// Nobody thinks for so long from an act's beginning: processes are replaced within that time. A reload then waits for one to grow up.
+const HURRY: Duration = Duration::from_millis(300);
 
 /// The longest that a member thinks while nothing is done to the server, so that six seconds cost little of a processor's time.
 const THINK: Duration = Duration::from_millis(150);
@@ -192,6 +195,8 @@ impl Run {
                 std::thread::sleep(within);
                 loops.hold();
             }
+            std::thread::sleep(HURRY);
+            loops.hurry(false);
             acting.join().expect("it ends with the server's answer")
         });
         if silence < 4 {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Crowd;
-use super::plan::Plan;
+use super::plan::{Audits, Plan};
 use crate::frozen::{Fate, Striker};
 use crate::loops::Pace;
 use crate::posts;
@@ -25,6 +25,9 @@ const GROWN_UP: Duration = Duration::from_millis(1_100);
 /// that must wait for one of ten seconds shows nothing but that.
 const YOUNG_IN_A_ROW: u32 = 3;
 const CERTAINLY_GROWN_UP: Duration = Duration::from_millis(2_500);
+
+/// Reloads in the midst of a volley at the beginning of each phase in which only closed loops talk.
+const STRIKES: usize = 2;
 
 /// The server waits so long before it replaces one that died young, and twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -80,7 +83,7 @@ pub struct Killer<'a> {
     random: Random,
     pace: Duration,
     watchdog: Duration,
-    audit_every: bool,
+    audits: Audits,
     /// Only closed loops are talking.
     alone: bool,
     start: Instant,
@@ -107,7 +110,7 @@ impl<'a> Killer<'a> {
             random: plan.random("killer", 0),
             pace: Duration::from_secs_f64(1.0 / plan.pace),
             watchdog: plan.watchdog,
-            audit_every: plan.audit_every,
+            audits: plan.audits,
             alone: false,
             start: Instant::now(),
             first_seen: HashMap::new(),
@@ -132,6 +135,7 @@ impl<'a> Killer<'a> {
             if !self.random.one_in(4) {
                 self.storm();
             }
+            let before = self.kills;
             match self.random.below(60) {
                 0 => self.wedge(),
                 1..6 => {
@@ -140,7 +144,11 @@ impl<'a> Killer<'a> {
                 }
                 _ => self.kill(),
             }
-            self.after_an_act();
+            if self.kills > before {
+                self.after_an_act();
+            } else {
+                self.crowd.loops().hurry(false);
+            }
             if self.kills >= next.0 {
                 next.0 += 12 + self.random.below(12) as u32;
                 finish(under_way.take());
@@ -181,9 +189,11 @@ impl<'a> Killer<'a> {
             "the crowd talks"
         };
         self.journal.note(self.start, "phases", what.into());
-        if self.alone && self.crowd.well() {
-            self.wait_for_calm();
-            self.strike("reload", "reloads");
+        for _ in 0..STRIKES {
+            if self.alone && self.crowd.well() {
+                self.wait_for_calm();
+                self.strike("reload", "reloads");
+            }
         }
     }
 
@@ -205,7 +215,7 @@ impl<'a> Killer<'a> {
             loops.go_on();
         }
         loops.hurry(false);
-        if self.audit_every {
+        if self.audits == Audits::Every || self.audits == Audits::Alone && self.alone {
             self.audit();
         }
         self.crowd.judge();

@@ -6,6 +6,17 @@ use std::time::Duration;
 use crate::loops::{LoopsPlan, Pace};
 use crate::random::Random;
 
+/// After which acts there is an audit. In any case there is one now and then, when all is calm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audits {
+    /// `every`: after each.
+    Every,
+    /// `alone`: after each while only closed loops talk.
+    Alone,
+    /// `some`: only now and then.
+    Some,
+}
+
 /// The numbers of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -33,14 +44,12 @@ pub struct Plan {
     pub passers: usize,
     /// Pairs in closed loops, who write only when something has come: `CHAOS_LOOPS`.
     pub loops: usize,
-    /// Whether an audit follows each act, and not only some: `CHAOS_AUDIT=every` or `some`.
-    pub audit_every: bool,
+    /// After which acts there is an audit: `CHAOS_AUDIT`.
+    pub audits: Audits,
 }
 
 impl Plan {
     /// The environment's, or with `kills` what is good for a test suite.
-    ///
-    /// Without `CHAOS_AUDIT` each act of a short chaos is followed by an audit.
     pub fn of_environment(kills: u32) -> Plan {
         let clock = || Random::of_the_clock().bits() % 1_000_000_000;
         Plan {
@@ -56,11 +65,16 @@ impl Plan {
             watchdog: Duration::from_millis(1_000),
             passers: 6,
             loops: number("CHAOS_LOOPS").unwrap_or(150),
-            audit_every: match std::env::var("CHAOS_AUDIT").as_deref() {
-                Ok("every") => true,
-                Ok("some") => false,
-                Ok(other) => panic!("CHAOS_AUDIT={other} is neither every nor some"),
-                Err(_) => number("CHAOS_KILLS").is_none_or(|many: u32| many <= kills),
+            audits: match std::env::var("CHAOS_AUDIT").as_deref() {
+                Ok("every") => Audits::Every,
+                Ok("some") => Audits::Some,
+                Ok("alone") => Audits::Alone,
+                // An audit of a small table takes some 30 ms.
+                Err(_) if number("CHAOS_KILLS").is_none_or(|many: u32| many <= kills) => {
+                    Audits::Every
+                }
+                Err(_) => Audits::Alone,
+                Ok(other) => panic!("CHAOS_AUDIT={other} is neither every nor alone nor some"),
             },
         }
     }
