@@ -61,12 +61,15 @@ fn judge(waits: &Waits) {
 
 /// A connection whose worker is that one, or is not.
 fn client_at(server: &Server, name: &str, worker: i32, there: bool) -> Client {
+    // The worker with the fewest connections gets the next one: those that are with another stay until one is found.
+    let mut elsewhere = Vec::new();
     for transport in BOTH.into_iter().cycle().take(40) {
         let client = Client::login(server, transport, name);
         if (worker_of(server, &client) == worker) == there {
+            elsewhere.into_iter().for_each(Client::logout);
             return client;
         }
-        client.logout();
+        elsewhere.push(client);
     }
     panic!(
         "no connection came to a worker that is{} {worker}",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tests::Transport::{Tcp, WebSocket};
 use tests::client::BOTH;
 use tests::cluster::{Bus, Cluster};
+use tests::random::Random;
 use tests::wait::{PATIENCE, eventually};
 use tests::{Client, Server, Settings, posts, processes};
 
@@ -40,11 +41,16 @@ fn of(seen: &[Value], pid: i32) -> &Value {
 /// Stops a process, and returns when it stands.
 fn stop(pid: i32) {
     assert!(posts::signal(pid, Signal::SIGSTOP));
-    eventually("it is stopped", || {
+    let end = Instant::now() + PATIENCE;
+    loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let (_, rest) = stat.rsplit_once(") ").unwrap();
-        rest.starts_with('T').then_some(())
-    });
+        if rest.starts_with('T') {
+            return;
+        }
+        assert!(Instant::now() < end, "it is not stopped");
+        std::thread::yield_now();
+    }
 }
 
 /// Joins and leaves groups until it is over, many requests at a time, and counts the answers.
@@ -66,7 +72,9 @@ fn come_and_go(mut client: Client, over: &AtomicBool) {
 
 /// Stops a worker again and again until it stands with an index lock in its hands.
 fn stop_with_a_lock(server: &Server, worker: i32) {
-    let end = Instant::now() + PATIENCE;
+    // A lock is held for a fraction of a microsecond.
+    let end = Instant::now() + 4 * PATIENCE;
+    let mut random = Random::of_the_clock();
     loop {
         stop(worker);
         if of(&seen(server), worker)["locks"].as_u64() > Some(0) {
@@ -74,7 +82,7 @@ fn stop_with_a_lock(server: &Server, worker: i32) {
         }
         assert!(Instant::now() < end, "it was never stopped with a lock");
         posts::signal(worker, Signal::SIGCONT);
-        std::thread::sleep(Duration::from_micros(300));
+        std::thread::sleep(Duration::from_micros(100 + random.below(900) as u64));
     }
 }
 

@@ -259,9 +259,13 @@ impl Work<'_> {
         }
     }
 
-    /// Reads again from a client that has caught up with what it was sent.
+    /// Reads again from a client that has caught up with what it was sent, unless it waits for another worker's turn.
     pub fn resume(&mut self, connection: &mut Connection) {
-        if !connection.gone && connection.has(Flag::Paused) && !self.is_half_full(connection) {
+        if !connection.gone
+            && connection.has(Flag::Paused)
+            && !self.seats.has(connection.handle.row, Hint::Congested)
+            && !self.is_half_full(connection)
+        {
             connection.set(Flag::Paused, false);
             self.commit(connection);
             self.read_again(connection.handle.row);

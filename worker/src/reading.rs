@@ -150,7 +150,10 @@ impl Work<'_> {
         for (row, congestion) in std::mem::take(&mut self.congested) {
             if !self.hands.is_relieved(congestion) {
                 self.congested.push((row, congestion));
-            } else if let Some(mut connection) = self.connection(row) {
+                continue;
+            }
+            self.seats.set(row, Hint::Congested, false);
+            if let Some(mut connection) = self.connection(row) {
                 self.resume(&mut connection);
             }
         }
@@ -258,6 +261,7 @@ impl Work<'_> {
             let congested = congestion.is_some();
             if let Some(congestion) = congestion {
                 self.congested.push((connection.handle.row, congestion));
+                self.seats.set(connection.handle.row, Hint::Congested, true);
                 self.hands.set_congested(self.congested.len());
             }
             if self.reads_too_little(connection) || congested {

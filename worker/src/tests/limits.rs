@@ -119,6 +119,34 @@ fn a_sender_waits_while_the_recipients_worker_has_no_turn() {
 }
 
 #[test]
+fn a_sender_who_is_answered_waits_as_well() {
+    let mut settings = Config::default();
+    settings.limits.outbox_bytes = 10_000;
+    let table = table(4);
+    let mut house = House::new(&table, &settings);
+    let mut ada = house.user(0, "ada");
+    let mut bob = house.user(1, "bob");
+    let content = "z".repeat(200);
+    for number in 0..60 {
+        ada.say(&format!(
+            r#"{{"type":"sendto","to":"bob","content":"{number} {content}","id":{number}}}"#
+        ));
+    }
+    // Each answer that it gets is written, and it reads all of them.
+    for _ in 0..60 {
+        house.turn(0);
+        ada.lines();
+    }
+    let waiting = house.works[1].hands.outbox_bytes(bob.handle);
+    assert!((5_000..6_000).contains(&waiting), "{waiting} bytes wait");
+    house.settle();
+    assert_eq!(bob.lines().len(), 60);
+    house.settle();
+    drop((ada, bob));
+    house.assert_empty();
+}
+
+#[test]
 fn a_sender_waits_for_the_successor_of_a_dead_worker_and_the_reader_is_not_blamed() {
     let mut settings = Config::default();
     settings.limits.outbox_bytes = 5_000;
