@@ -35,11 +35,20 @@ impl Ready<'_> {
         }
     }
 
-    /// The same for who clears these bits: what it sees marked stays so until it looks for marked rows itself.
+    /// The same for who clears these bits: what it sees marked stays so until it looks for marked rows itself. The bit above is not looked
+    /// at, as this is done for each message: where another has stopped before it could set that, [`Self::reveal`] does.
     #[inline]
     pub fn mark_own(&self, row: u32) {
-        if !self.is_marked(row) {
+        if self.rows[row as usize / 64].peek() & 1 << (row % 64) == 0 {
             self.mark(row);
+        }
+    }
+
+    /// Sets the bits above that producers have not got to, who stopped or died between their two bits. For who clears these bits, now and
+    /// then.
+    pub fn reveal(&self) {
+        for word in self.hidden_words() {
+            self.summary[word / 64].or(1 << (word % 64));
         }
     }
 
@@ -231,6 +240,8 @@ mod tests {
         assert_eq!(rest(&mut Walk::default(), ready), [70]);
         bits.rows[1].or(1 << 6);
         ready.mark_own(70);
+        ready.reveal();
         assert_eq!(rest(&mut Walk::default(), ready), [70]);
+        assert!(!ready.any());
     }
 }

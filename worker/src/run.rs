@@ -114,6 +114,7 @@ fn serve(
         if now_ms >= next_tick_ms {
             next_tick_ms = now_ms + u64::from(TICK_MS);
             work.enforce_deadlines();
+            work.hands.reveal_marks();
             logging::account(|lost| work.hands.count(Counter::LinesLost, lost));
         }
         work.hand_on(&channel, doorbells)?;

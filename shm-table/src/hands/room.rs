@@ -26,35 +26,30 @@ const UNWRITTEN_FACTOR: u64 = 4;
 /// work gives one at least every 250, and an ordinary successor is at work much sooner.
 const STANDS_AFTER_MS: u64 = 1_000;
 
-/// Whether an outbox takes a message.
+/// Whether an outbox that is more than half full takes a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Enough,
-    /// Its reader has had the time to read.
-    TooSlow,
-    /// Nobody is there who could write it.
-    Unserved,
+    /// Its session does not get the message, and ends for it.
+    None,
+    /// Nobody is there who could write it, and nobody has the message yet: it is refused.
+    Refused,
 }
 
 impl Hands<'_> {
-    /// Whether an outbox takes so many bytes more.
-    #[inline]
-    pub(super) fn room(&mut self, handle: RowHandle, row: &Row, word: RowWord, bytes: u64) -> Room {
-        let pending = row.pending() + bytes;
-        if pending <= self.settings.outbox_bytes / 2 {
-            return Room::Enough;
-        }
-        self.room_past_half(handle, row, word, pending)
-    }
-
-    /// The same where it is more than half full. If it takes no more, its session is too slow; if it is filled faster than it is
+    /// Whether an outbox takes a message that would make it `pending` bytes, more than half its limit, and that `delivered` others have
+    /// already. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it is
     /// written, that is noted.
-    fn room_past_half(
+    // Not on the way of those who keep up.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn room_past_half(
         &mut self,
         handle: RowHandle,
         row: &Row,
         word: RowWord,
         pending: u64,
+        delivered: u32,
     ) -> Room {
         let limit = self.settings.outbox_bytes;
         let blocked = row.blocked.peek() != 0;
@@ -65,11 +60,15 @@ impl Hands<'_> {
             false => limit.saturating_mul(UNWRITTEN_FACTOR),
         };
         if pending > most && !served {
-            return Room::Unserved;
+            if delivered == 0 {
+                return Room::Refused;
+            }
+            self.order(handle, Order::UNSERVED);
+            return Room::None;
         }
         if pending > most {
             self.order(handle, Order::SLOW);
-            return Room::TooSlow;
+            return Room::None;
         }
         if !blocked && !stands {
             self.congested = Some(Congestion {

@@ -10,7 +10,7 @@ use crate::handle::{MASTER, RowHandle, Slot};
 use crate::outbox;
 use crate::pool::{Hold, Item};
 use crate::ready::Ready;
-use crate::row::{Order, Row, State, Transport};
+use crate::row::{Row, State, Transport};
 
 /// Who may use the last part of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +229,7 @@ impl<'t> Hands<'t> {
     ) -> Result<u32, Full> {
         let bytes_max = message.bytes_max();
         let mut round = self.begin_round(message, to.len(), urgency)?;
+        let mut refused = false;
         for (at, &handle) in to.iter().enumerate() {
             if let Some(later) = to.get(at + PREFETCH_AHEAD) {
                 self.view.prefetch_row_head(later.row);
@@ -242,17 +243,21 @@ impl<'t> Hands<'t> {
             if !matches!(word.state, State::LoggedIn | State::Connected) {
                 continue;
             }
-            match self.room(handle, row, word, bytes_max) {
-                Room::Enough => self.push(&mut round, handle, row, word.owner.slot),
-                Room::TooSlow => {}
-                Room::Unserved if round.delivered > 0 => self.order(handle, Order::UNSERVED),
-                Room::Unserved => {
-                    self.end_round(round);
-                    return Err(Full);
+            let pending = row.pending() + bytes_max;
+            if pending > self.settings.outbox_bytes / 2 {
+                match self.room_past_half(handle, row, word, pending, round.delivered) {
+                    Room::Enough => {}
+                    Room::None => continue,
+                    Room::Refused => {
+                        refused = true;
+                        break;
+                    }
                 }
             }
+            self.push(&mut round, handle, row, word.owner.slot);
         }
-        Ok(self.end_round(round))
+        let delivered = self.end_round(round);
+        if refused { Err(Full) } else { Ok(delivered) }
     }
 
     /// Puts a message into the outbox of an own row, in any state before `Done` and whatever its limit: for
