@@ -84,6 +84,7 @@ pub struct Killer<'a> {
     pace: Duration,
     watchdog: Duration,
     audits: Audits,
+    phase: u32,
     /// Only closed loops are talking.
     alone: bool,
     start: Instant,
@@ -111,6 +112,7 @@ impl<'a> Killer<'a> {
             pace: Duration::from_secs_f64(1.0 / plan.pace),
             watchdog: plan.watchdog,
             audits: plan.audits,
+            phase: plan.phase.max(1),
             alone: false,
             start: Instant::now(),
             first_seen: HashMap::new(),
@@ -127,7 +129,7 @@ impl<'a> Killer<'a> {
         let mut under_way = None;
         while self.kills < kills && self.crowd.well() && self.journal.failures().is_empty() {
             if self.kills >= phase_ends {
-                phase_ends += 5 + self.random.below(12) as u32;
+                phase_ends += self.phase / 2 + 1 + self.random.below(self.phase as usize) as u32;
                 finish(under_way.take());
                 self.change_phase();
             }

@@ -44,6 +44,9 @@ pub struct Plan {
     pub passers: usize,
     /// Pairs in closed loops, who write only when something has come: `CHAOS_LOOPS`.
     pub loops: usize,
+    /// Kills, about, until the crowd hushes so that only closed loops talk, or talks again; each hush begins with two reloads in the midst of
+    /// a volley: `CHAOS_PHASE`.
+    pub phase: u32,
     /// After which acts there is an audit: `CHAOS_AUDIT`.
     pub audits: Audits,
 }
@@ -65,6 +68,7 @@ impl Plan {
             watchdog: Duration::from_millis(1_000),
             passers: 6,
             loops: number("CHAOS_LOOPS").unwrap_or(150),
+            phase: number("CHAOS_PHASE").unwrap_or(10),
             audits: match std::env::var("CHAOS_AUDIT").as_deref() {
                 Ok("every") => Audits::Every,
                 Ok("some") => Audits::Some,
