@@ -397,7 +397,6 @@ impl<'t> Hands<'t> {
             return;
         };
         self.set_state(handle, State::Closing);
-        self.view.set_deadline(handle.row, 0);
         let mut stream: Stream = row.stream.read_own();
         self.close_outbox(handle, &mut stream);
         self.receive_truncate(&mut stream, 0);
@@ -410,5 +409,7 @@ impl<'t> Hands<'t> {
             }
             .pack(),
         );
+        // Last: should this process die before, its successor finds a connection that ends in time.
+        self.view.set_deadline(handle.row, 0);
     }
 }

@@ -91,7 +91,13 @@ impl<'t> World<'t> {
             );
             assert!(self.seats.free(row), "{killed_at}");
         }
-        assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
+        self.check(killed_at);
+    }
+
+    /// The table is in order, and whatever waits has somebody who will come for it.
+    fn check(&self, at: &str) {
+        assert_eq!(self.table.audit(), [""; 0], "{at}");
+        assert_eq!(self.table.audit_waiting(), [""; 0], "{at}");
     }
 
     /// A successor takes over what the victim has left: every byte that was pushed is written once and in order, and
@@ -126,7 +132,7 @@ impl<'t> World<'t> {
                 successor.reconcile_written(row, &mut stream, counted),
                 "{killed_at}: more was written than there was"
             );
-            assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
+            self.check(killed_at);
             wire.write(&mut successor, row, usize::MAX);
             wire.check(killed_at, operation);
         }
@@ -135,7 +141,7 @@ impl<'t> World<'t> {
             assert!(self.seats.free(row), "{killed_at}");
         }
         successor.let_go();
-        assert_eq!(self.table.audit(), Vec::<String>::new(), "{killed_at}");
+        self.check(killed_at);
         assert_eq!(self.seats.seated(), 2, "{killed_at}");
     }
 
