@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 
 use protocol::code::{CloseCode, ErrorCode};
-use shm_table::{Counter, Found, ReadWindow};
+use shm_table::{Congestion, Counter, Found, ReadWindow};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
@@ -260,9 +260,7 @@ impl Work<'_> {
             let congestion = congestion.filter(|_| !connection.closing());
             let congested = congestion.is_some();
             if let Some(congestion) = congestion {
-                self.congested.push((connection.handle.row, congestion));
-                self.seats.set(connection.handle.row, Hint::Congested, true);
-                self.hands.set_congested(self.congested.len());
+                self.wait_for_turn(connection.handle.row, congestion);
             }
             if self.reads_too_little(connection) || congested {
                 connection.set(Flag::Paused, true);
@@ -281,6 +279,14 @@ impl Work<'_> {
             self.sign_of_life(connection);
         }
         self.commit(connection);
+    }
+
+    /// Notes that a connection is to be read again only when another worker has had a turn.
+    #[cold]
+    fn wait_for_turn(&mut self, row: u32, congestion: Congestion) {
+        self.congested.push((row, congestion));
+        self.seats.set(row, Hint::Congested, true);
+        self.hands.set_congested(self.congested.len());
     }
 
     /// Appends what is left of the input to the receive buffer.
