@@ -14,3 +14,4 @@ mod slices;
 mod tcp;
 mod websocket;
 mod whole;
+mod wires;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -179,11 +178,7 @@ impl<'t> House<'t> {
 
     /// The same over the network, where the kernel counts. The worker has yet to be given the seat: see `hand_over`.
     pub fn dial(&mut self, worker: usize, transport: Transport) -> Client {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client.set_nodelay(true).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nodelay(true).unwrap();
+        let (client, server, _) = super::wires::tcp();
         let (handle, client) = self.seat(worker, transport, client.into());
         self.vault.push((handle, server.into()));
         client

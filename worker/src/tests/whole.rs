@@ -2,7 +2,7 @@
 //! clients on real sockets.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -74,14 +74,10 @@ impl Worker {
 
     /// Seats one end of a TCP connection and gives the other.
     fn connect(&mut self, table: &Table, seats: &mut Seats<'_>) -> BufReader<TcpStream> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (client, server, peer) = super::wires::tcp();
         client
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        client.set_nodelay(true).unwrap();
-        let (server, peer) = listener.accept().unwrap();
-        server.set_nodelay(true).unwrap();
         let who = Newcomer {
             transport: Transport::Tcp,
             peer,
