@@ -17,6 +17,16 @@ pub(crate) const PREFIX_BYTES: usize = 10;
 
 const NEWLINE: u32 = 1 << 8;
 
+/// The message is a pong: a newer one may take its place while nobody has read it.
+const PONG: u32 = 1 << 9;
+
+/// Bytes that a message with a body of so many occupies, in whole blocks: room for a prefix and a newline belongs to it whoever
+/// receives it.
+#[inline]
+pub(crate) fn occupied_by(len: usize) -> u32 {
+    (PREFIX_BYTES + len + 1).next_multiple_of(BLOCK_BYTES) as u32
+}
+
 /// What the arena knows of a block.
 #[repr(C)]
 #[derive(Debug)]
@@ -28,7 +38,7 @@ pub(crate) struct BlockHead {
     pub refs: Word32,
     /// First block of a message: bytes of the body, the newline not counted.
     pub len: Word32,
-    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8).
+    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8), whether it is a pong (bit 9).
     pub shape: Word32,
 }
 
@@ -102,6 +112,23 @@ impl<'t> Arena<'t> {
         head.len.put(len as u32);
         head.shape
             .put(prefix_len as u32 | if newline { NEWLINE } else { 0 });
+    }
+
+    /// Bytes that a message occupies: what it counts for everybody who has it in his outbox.
+    #[inline]
+    pub fn occupied_bytes(&self, first: u32) -> u32 {
+        occupied_by(self.heads[first as usize].len.peek() as usize)
+    }
+
+    /// Says of a sealed message that it is a pong.
+    pub fn mark_pong(&self, first: u32) {
+        let shape = &self.heads[first as usize].shape;
+        shape.put(shape.peek() | PONG);
+    }
+
+    /// True for a message that was marked as a pong.
+    pub fn is_pong(&self, first: u32) -> bool {
+        self.heads[first as usize].shape.peek() & PONG != 0
     }
 
     /// Bytes that a recipient gets: prefix and body, or body and newline.

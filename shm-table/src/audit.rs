@@ -3,7 +3,7 @@
 use crate::groups::Groups;
 use crate::handle::RowHandle;
 use crate::pool::{Hold, Item, Pool};
-use crate::recovery::Reachable;
+use crate::recovery::{Reachable, in_use, outbox_cost};
 use crate::row::State;
 use crate::table::Table;
 use crate::users::Users;
@@ -39,7 +39,23 @@ impl Table {
                 ));
             }
         }
+        audit_outboxes(&view, &mut findings);
         findings
+    }
+}
+
+/// What a row counts as waiting is what its entries occupy.
+fn audit_outboxes(view: &View<'_>, findings: &mut Vec<String>) {
+    for (index, row) in view.rows.iter().enumerate() {
+        let word = row.state();
+        let counts = in_use(word.state) && view.lives(word.owner);
+        let held = outbox_cost(view, row, &row.stream.read());
+        if counts && row.pending() != held {
+            let pending = row.pending();
+            findings.push(format!(
+                "row {index} counts {pending} bytes that wait, and its entries occupy {held}"
+            ));
+        }
     }
 }
 

@@ -7,7 +7,8 @@ mod locking;
 mod mail;
 mod output;
 mod receive;
-mod room;
+pub(crate) mod room;
+mod pong;
 mod send;
 mod session;
 mod turn;
@@ -22,6 +23,7 @@ use crate::pool::Magazine;
 use crate::ready::Walk;
 use crate::row::{ORDER_BITS, Order, Orders, Row, RowWord, State, Transport};
 use crate::session_id::SessionId;
+use crate::shares::Supply;
 use crate::table::Table;
 use crate::text::Name;
 use crate::two_copies::Stream;
@@ -40,7 +42,7 @@ pub use windows::Found;
 /// Limits that hands enforce; all may change while they work.
 #[derive(Clone, Copy, Debug)]
 pub struct HandsSettings {
-    /// Bytes that may wait in one session's outbox.
+    /// Bytes that the messages in one session's outbox may occupy, in whole blocks.
     pub outbox_bytes: u64,
 }
 
@@ -68,6 +70,9 @@ pub struct Hands<'t> {
     view: View<'t>,
     me: ProcessId,
     settings: HandsSettings,
+    /// What one session may hold as far as is known ([`Hands::look_at_supply`]), and what that follows from.
+    share: u64,
+    supply: Supply,
     pause_point: Box<dyn FnMut() + 't>,
     blocks: Magazine,
     nodes: Magazine,
@@ -103,9 +108,12 @@ impl Table {
         settings: HandsSettings,
         pause_point: Box<dyn FnMut() + 't>,
     ) -> Hands<'t> {
+        let supply = self.view().supply();
         Hands {
             view: self.view(),
             me,
+            share: supply.share(settings.outbox_bytes),
+            supply,
             settings,
             pause_point,
             blocks: Magazine::of(self.view().arena.pool()),
@@ -129,6 +137,7 @@ impl<'t> Hands<'t> {
     /// Takes over changed limits.
     pub fn set_settings(&mut self, settings: HandsSettings) {
         self.settings = settings;
+        self.share = self.supply.share(settings.outbox_bytes);
     }
 
     /// Takes a row into this process's care: one that was seated for this slot, which enters `state`, or one that a

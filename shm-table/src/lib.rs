@@ -64,6 +64,8 @@ mod loom_tests;
 #[cfg(not(loom))]
 mod audit;
 #[cfg(not(loom))]
+mod census;
+#[cfg(not(loom))]
 mod handover;
 #[cfg(not(loom))]
 mod hands;
@@ -84,6 +86,8 @@ mod seats;
 #[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
+mod shares;
+#[cfg(not(loom))]
 mod stats;
 #[cfg(not(loom))]
 mod table;
@@ -94,6 +98,8 @@ mod waiting;
 #[cfg(not(loom))]
 mod window;
 
+#[cfg(not(loom))]
+pub use census::{Census, Eviction, Holder};
 #[cfg(not(loom))]
 pub use clock_marks::{CLOCK_MARKS_MAX, ClockMark};
 #[cfg(not(loom))]

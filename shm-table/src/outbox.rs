@@ -181,6 +181,15 @@ pub(crate) fn is_behind(top: u64, nodes: &[Node], stream: &Stream) -> bool {
     stream.out_taken != 0 && !fresh(top, nodes, stream).1
 }
 
+/// What an entry counts against what its row's session may hold: the blocks of its message.
+#[inline]
+pub(crate) fn entry_cost(node: &Node, arena: &Arena<'_>) -> u64 {
+    match node.message.peek() {
+        0 => 0,
+        message => arena.occupied_bytes(message - 1).into(),
+    }
+}
+
 /// Bytes of an entry's message that a row of this kind receives.
 #[inline]
 pub(crate) fn entry_bytes(node: &Node, arena: &Arena<'_>, websocket: bool) -> usize {

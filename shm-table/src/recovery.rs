@@ -123,7 +123,7 @@ fn settle_outbox(view: &View<'_>, row: &Row) {
 }
 
 /// True if a row's streams and sessions count.
-fn in_use(state: State) -> bool {
+pub(crate) fn in_use(state: State) -> bool {
     matches!(
         state,
         State::Handshake | State::Connected | State::LoggedIn | State::Closing
@@ -312,17 +312,18 @@ fn sweep(view: &View<'_>, recovered: &mut Recovered) {
     recovered.nodes = sweep_pool(view, view.node_pool(), |index| reachable.nodes[index]);
     for row in view.rows.iter().filter(|row| in_use(row.state().state)) {
         let stream: Stream = row.stream.read();
-        let websocket = row.transport() == crate::Transport::WebSocket;
-        let queued: u64 = outbox::entries(row.out_top.get(), view.nodes, &stream)
-            .iter()
-            .map(|&node| outbox::entry_bytes(&view.nodes[node as usize], &view.arena, websocket))
-            .sum::<usize>() as u64;
-        row.sent.put(
-            row.queued()
-                .wrapping_sub(queued - u64::from(stream.out_offset)),
-        );
+        let held = outbox_cost(view, row, &stream);
+        row.sent.put(row.queued().wrapping_sub(held));
     }
     view.mailbox.count_anew(view);
+}
+
+/// What the entries of a row's outbox count together.
+pub(crate) fn outbox_cost(view: &View<'_>, row: &Row, stream: &Stream) -> u64 {
+    outbox::entries(row.out_top.get(), view.nodes, stream)
+        .iter()
+        .map(|&node| outbox::entry_cost(&view.nodes[node as usize], &view.arena))
+        .sum()
 }
 
 fn sweep_pool<T: Item>(

@@ -123,6 +123,8 @@ impl Order {
     pub const CROWDED: Order = Order(32);
     /// Something that others have could not be put into the outbox, because for too long no process was there to write it (1013).
     pub const UNSERVED: Order = Order(64);
+    /// Memory is short, and it holds the most of it (4008 where its client does not read, 1013 otherwise).
+    pub const EVICTED: Order = Order(128);
 }
 
 /// The part of a row's `orders` in which each bit is an [`Order`].
@@ -164,11 +166,11 @@ pub(crate) struct Row {
     pub orders: Word64,
     /// Top of the outbox: generation above, newest node plus one below. Anybody, see [`crate::outbox`].
     pub out_top: Word64,
-    /// Bytes ever put into the outbox by processes other than the owner. Anybody but the owner.
+    /// What was ever put into the outbox by processes other than the owner, in the bytes that it occupies. Anybody but the owner.
     pub queued_by_others: Word64,
-    /// Bytes ever put into the outbox by the owner, for whom a store does. Owner.
+    /// The same by the owner, for whom a store does. Owner.
     pub queued_by_owner: Word64,
-    /// Bytes of both that were written or dropped. Owner.
+    /// What of both was dropped, written or not: whole entries. Owner.
     pub sent: Word64,
     /// Unix milliseconds. Owner.
     pub last_seen: Word64,
@@ -247,7 +249,7 @@ impl Row {
         SocketAddr::new(ip, self.transport_port.peek() as u16)
     }
 
-    /// Bytes ever put into the outbox.
+    /// Bytes occupied by all that was ever put into the outbox.
     #[inline]
     pub fn queued(&self) -> u64 {
         self.queued_by_others
@@ -255,7 +257,7 @@ impl Row {
             .wrapping_add(self.queued_by_owner.peek())
     }
 
-    /// Counts bytes that are about to be put into the outbox, by its owner or by another process.
+    /// Counts what is about to be put into the outbox, by its owner or by another process, in the bytes that it occupies.
     #[inline]
     pub fn count_queued(&self, bytes: u64, by_owner: bool) {
         match by_owner {
@@ -269,7 +271,7 @@ impl Row {
         }
     }
 
-    /// Bytes in the outbox that are not yet written. Momentarily off by a message that is being pushed.
+    /// Bytes that the messages in the outbox occupy. Momentarily off by a message that is being pushed.
     pub fn pending(&self) -> u64 {
         // A push that fails takes its bytes back, perhaps after the owner has evened the two.
         (self.queued().wrapping_sub(self.sent.peek()) as i64).max(0) as u64

@@ -87,13 +87,12 @@ impl Hands<'_> {
             ProcessState::Unused | ProcessState::Waiting => return Err(NotTaken::Away),
             ProcessState::Starting | ProcessState::Running | ProcessState::Ended => {}
         }
-        let bytes = message.bytes_max() + LETTER_BYTES;
+        let bytes = self.view.arena.message_bytes(message.first, false) as u64 + LETTER_BYTES;
         if self.view.mailbox.pending() + bytes > bytes_max {
             return Err(NotTaken::Full);
         }
         let (_, reserve) = self.reserve(super::Urgency::Message);
-        let filled = self.nodes.fill(self.view.node_pool(), self.me, 1, reserve);
-        filled.then_some(()).ok_or(NotTaken::Full)
+        self.fill_nodes(1, reserve).then_some(()).ok_or(NotTaken::Full)
     }
 
     /// Takes the mailbox over: every letter that no link has settled comes (again) from [`Self::next_mail`], the oldest first. Returns which

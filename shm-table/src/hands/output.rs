@@ -23,7 +23,7 @@ pub enum Output {
 }
 
 impl Hands<'_> {
-    /// Bytes in a row's outbox that are not written yet; 0: stale.
+    /// Bytes that the messages in a row's outbox occupy; 0: stale.
     pub fn outbox_bytes(&self, handle: RowHandle) -> u64 {
         let row = self.view.row(handle);
         row.filter(|row| row.check(handle).is_some())
@@ -166,6 +166,7 @@ impl Hands<'_> {
     ) -> bool {
         let mut entries = std::mem::take(&mut self.written);
         let mut rest = written;
+        let mut dropped = 0;
         let mut left = true;
         while left {
             let node = stream.out_first - 1;
@@ -177,12 +178,15 @@ impl Hands<'_> {
                 break;
             }
             rest -= unwritten;
+            dropped += outbox::entry_cost(entry, &self.view.arena);
             left = outbox::advance(&row.out_top, self.view.nodes, handle.generation, stream);
             entries.push(node);
         }
         stream.written += written as u64;
         self.commit(handle, stream);
-        row.sent.put(row.sent.peek().wrapping_add(written as u64));
+        if dropped > 0 {
+            row.sent.put(row.sent.peek().wrapping_add(dropped));
+        }
         for node in entries.drain(..) {
             self.release_entry(node);
         }
@@ -206,7 +210,7 @@ impl Hands<'_> {
         for &node in nodes.iter().skip(1) {
             // An entry in the middle cannot be unlinked, but it can be emptied.
             let entry = &self.view.nodes[node as usize];
-            let dropped = self.entry_bytes(row, node);
+            let dropped = outbox::entry_cost(entry, &self.view.arena);
             let message = entry.message.swap(0);
             row.sent.put(row.sent.peek().wrapping_add(dropped));
             self.release_message(message, 1);
@@ -250,7 +254,7 @@ impl Hands<'_> {
         let mut dropped = 0;
         while left {
             let node = stream.out_first - 1;
-            dropped += self.entry_bytes(row, node);
+            dropped += outbox::entry_cost(&self.view.nodes[node as usize], &self.view.arena);
             left = outbox::advance(&row.out_top, self.view.nodes, handle.generation, stream);
             entries.push(node);
         }

@@ -19,11 +19,12 @@ impl Hands<'_> {
             used => BLOCK_BYTES - used,
         };
         let blocks = bytes.len().saturating_sub(room).div_ceil(BLOCK_BYTES);
-        let pool = self.view.arena.pool();
-        if !self
-            .blocks
-            .fill(pool, self.me, blocks, self.reserved_blocks())
-        {
+        // Whoever holds little is not to blame, and is the last for whom there is no room.
+        let reserve = match u64::from(stream.received_len) > self.share {
+            true => self.reserved_blocks(),
+            false => self.reserved_blocks() / 2,
+        };
+        if !self.fill_blocks(blocks, reserve) {
             return Err(Full);
         }
         let mut rest = bytes;

@@ -4,18 +4,28 @@
 //! - Where nobody has tried to write, because the worker had no turn yet or is dead, four times as much may wait, and whoever fills it waits
 //!   until the worker had a turn. One that is dead is waited for only as long as a succession takes.
 //! - Past that, a reader who is served is too slow. One whose worker is dead, stopped or wedged is not to blame: what is for him is refused.
+//! - Where the pools fill, each session's share shrinks ([`crate::shares`]), and its limit with it. Where they are nearly empty, whoever is
+//!   past his share and not to blame is refused more, and is not read while what he sends is incomplete. Whoever holds little notices nothing.
 
 use super::Hands;
 use crate::control::{Counter, ProcessState};
-use crate::handle::{RowHandle, Slot};
+use crate::arena::BLOCK_BYTES;
+use crate::handle::{ProcessId, RowHandle, Slot, TIMER};
 use crate::row::{Order, Row, RowWord};
+use crate::shares::Supply;
+use crate::two_copies::Stream;
+use crate::view::View;
 
-/// A worker that had no turn to write what waits for its sessions.
+/// What a connection that is not read waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Congestion {
-    slot: Slot,
-    /// In which of its turns that was.
-    turn: u64,
+pub struct Congestion(Cause);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// A worker that had no turn to write what waits for its sessions, and in which of its turns that was.
+    Turn { slot: Slot, turn: u64 },
+    /// Memory, for the message that is incomplete.
+    Memory,
 }
 
 /// How many times its limit an outbox may hold while nobody has tried to write it: its reader is not to blame
@@ -36,10 +46,15 @@ pub(super) enum Room {
     Refused,
 }
 
-impl Hands<'_> {
-    /// Whether an outbox takes a message that would make it `pending` bytes, more than half its limit, and that `delivered` others have
-    /// already. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it is
-    /// written, that is noted.
+/// What the receive buffer of a connection occupies, in whole blocks.
+pub(crate) fn received_cost(stream: &Stream) -> u64 {
+    u64::from(stream.received_len).next_multiple_of(BLOCK_BYTES as u64)
+}
+
+impl<'t> Hands<'t> {
+    /// Whether an outbox that holds `held` bytes takes a message of `cost` more, together more than half its share, that `delivered` others
+    /// have already. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it
+    /// is written, that is noted.
     // Not on the way of those who keep up.
     #[cold]
     #[inline(never)]
@@ -48,9 +63,14 @@ impl Hands<'_> {
         handle: RowHandle,
         row: &Row,
         word: RowWord,
-        pending: u64,
+        held: u64,
+        cost: u64,
         delivered: u32,
     ) -> Room {
+        self.look_at_supply();
+        let pending = held + cost;
+        // A share may be less than one message, which is for its sender's account and not for the reader's.
+        let has_share = held > self.share;
         let limit = self.settings.outbox_bytes;
         let blocked = row.blocked.peek() != 0;
         let stands = self.stands(word.owner.slot);
@@ -66,17 +86,29 @@ impl Hands<'_> {
             self.order(handle, Order::UNSERVED);
             return Room::None;
         }
-        if pending > most {
+        if pending > most || has_share && blocked && served {
             self.order(handle, Order::SLOW);
             return Room::None;
         }
+        if has_share && delivered == 0 && self.supply.is_tight() {
+            return Room::Refused;
+        }
         if !blocked && !stands {
-            self.congested = Some(Congestion {
+            self.congested = Some(Congestion(Cause::Turn {
                 slot: word.owner.slot,
                 turn: self.turns(word.owner.slot),
-            });
+            }));
         }
         Room::Enough
+    }
+
+    pub(crate) fn view(&self) -> View<'t> {
+        self.view
+    }
+
+    /// True for a process that is at work.
+    pub(crate) fn is_served(&self, owner: ProcessId) -> bool {
+        self.view.lives(owner) && !self.stands(owner.slot)
     }
 
     /// True for a slot whose process is stopped or wedged, or that has had none for longer than an ordinary succession takes: nobody waits for
@@ -93,17 +125,93 @@ impl Hands<'_> {
         self.congested.take()
     }
 
-    /// True once the worker has had a whole turn since, or has nothing left to do. One that is dead or stopped has no turns, and neither has a
+    /// True once there is memory again; or once the worker has had a whole turn since, or has nothing left to do. One that is dead or stopped has no turns, and neither has a
     /// successor that has only been started: its senders wait for that, but not longer than a succession takes. After that the limit
     /// of the outbox alone holds.
     pub fn is_relieved(&self, congestion: Congestion) -> bool {
-        let control = &self.view.controls[usize::from(congestion.slot)];
+        let (slot, turn) = match congestion.0 {
+            Cause::Turn { slot, turn } => (slot, turn),
+            Cause::Memory => return !self.view.supply().is_tight(),
+        };
+        let control = &self.view.controls[usize::from(slot)];
         // The present turn had begun already, so only the next one counts; one's own is over when this is asked.
-        congestion.slot == self.me.slot
-            || self.stands(congestion.slot)
+        slot == self.me.slot
+            || self.stands(slot)
             || ProcessState::of(control.state.get()) == ProcessState::Running
-                && (control.sleeping.get() != 0
-                    || self.turns(congestion.slot).wrapping_sub(congestion.turn) >= 2)
+                && (control.sleeping.get() != 0 || self.turns(slot).wrapping_sub(turn) >= 2)
+    }
+
+    /// What a connection has to wait for before it is read again, if memory is nearly used up and its incomplete message has more of it than
+    /// its share.
+    #[inline]
+    pub fn must_wait_for_memory(&self, stream: &Stream) -> Option<Congestion> {
+        let has_share = self.supply.is_tight() && received_cost(stream) > self.share;
+        has_share.then_some(Congestion(Cause::Memory))
+    }
+
+    /// True while less than an eighth of the arena, or of the outbox entries, is free: only little is read at a time.
+    #[inline]
+    pub fn is_memory_tight(&self) -> bool {
+        self.supply.is_tight()
+    }
+
+    /// What one session may hold at the moment, in bytes, its outbox and its incomplete message each.
+    #[inline]
+    pub fn share_bytes(&self) -> u64 {
+        self.share
+    }
+
+    /// Looks how much there is to share. At the begin of each turn, and where more was fetched. Where it is short, the timer is told.
+    #[inline]
+    pub fn look_at_supply(&mut self) {
+        let supply = self.view.supply();
+        if supply != self.supply {
+            self.take_supply(supply);
+        }
+    }
+
+    fn take_supply(&mut self, supply: Supply) {
+        self.supply = supply;
+        self.share = supply.share(self.settings.outbox_bytes);
+        if supply.is_short() {
+            self.touched |= 1 << TIMER;
+        }
+    }
+
+    /// Makes sure that so many blocks are in hand and `reserve` stay in the pool.
+    #[inline]
+    pub(super) fn fill_blocks(&mut self, wanted: usize, reserve: u32) -> bool {
+        let pool = self.view.arena.pool();
+        if self.blocks.len() >= wanted {
+            return pool.head.free() >= reserve;
+        }
+        self.fetch_blocks(wanted, reserve)
+    }
+
+    #[cold]
+    fn fetch_blocks(&mut self, wanted: usize, reserve: u32) -> bool {
+        let pool = self.view.arena.pool();
+        let filled = self.blocks.fill(pool, self.me, wanted, reserve);
+        self.look_at_supply();
+        filled
+    }
+
+    /// The same for outbox entries.
+    #[inline]
+    pub(super) fn fill_nodes(&mut self, wanted: usize, reserve: u32) -> bool {
+        let pool = self.view.node_pool();
+        if self.nodes.len() >= wanted {
+            return pool.head.free() >= reserve;
+        }
+        self.fetch_nodes(wanted, reserve)
+    }
+
+    #[cold]
+    fn fetch_nodes(&mut self, wanted: usize, reserve: u32) -> bool {
+        let pool = self.view.node_pool();
+        let filled = self.nodes.fill(pool, self.me, wanted, reserve);
+        self.look_at_supply();
+        filled
     }
 
     fn turns(&self, slot: Slot) -> u64 {

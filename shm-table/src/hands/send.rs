@@ -4,13 +4,14 @@ use std::io;
 
 use super::room::Room;
 use super::{Full, Hands};
-use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
+use crate::arena::{BLOCK_BYTES, PREFIX_BYTES, occupied_by};
 use crate::control::Counter;
 use crate::handle::{MASTER, RowHandle, Slot};
 use crate::outbox;
 use crate::pool::{Hold, Item};
 use crate::ready::Ready;
-use crate::row::{Row, State, Transport};
+use crate::row::{Row, State};
+use crate::shares::RESERVE_PART;
 
 /// Who may use the last part of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,32 +52,16 @@ impl Envelope {
 #[must_use = "deliver or discard it: its blocks stay in hand otherwise"]
 pub struct Message {
     pub(super) first: u32,
-    /// How many bytes a recipient over TCP gets (below), and one over WebSocket (above). One word, as two are passed in registers and three
-    /// are not.
-    bytes: u64,
+    /// How many bytes it occupies: what it counts in each outbox.
+    cost: u32,
 }
 
 impl Message {
-    fn new(first: u32, len: usize, prefix_len: usize, newline: bool) -> Self {
-        let (tcp, websocket) = (len + usize::from(newline), len + prefix_len);
+    fn new(first: u32, len: usize) -> Self {
         Message {
             first,
-            bytes: (websocket as u64) << 32 | tcp as u64,
+            cost: occupied_by(len),
         }
-    }
-
-    /// How many bytes a recipient gets.
-    fn bytes(&self, transport: Transport) -> u64 {
-        match transport {
-            Transport::Tcp => self.bytes & u64::from(u32::MAX),
-            Transport::WebSocket => self.bytes >> 32,
-        }
-    }
-
-    /// The most bytes that a recipient gets.
-    pub(super) fn bytes_max(&self) -> u64 {
-        self.bytes(Transport::Tcp)
-            .max(self.bytes(Transport::WebSocket))
     }
 }
 
@@ -88,9 +73,6 @@ const COMPOSED_BYTES_KEPT: usize = 1 << 20;
 
 /// Bytes of a body that fit into one block with a prefix and a newline ([`Hands::compose_short`]).
 pub const SHORT_BYTES_MAX: usize = BLOCK_BYTES - PREFIX_BYTES - 1;
-
-/// The part of a pool (one 32nd) that only answers may use.
-const RESERVE_PART: u32 = 32;
 
 /// A message on its way into outboxes.
 struct Round<'t> {
@@ -150,7 +132,7 @@ impl<'t> Hands<'t> {
     ) -> Result<Option<Message>, Full> {
         let (reserve, _) = self.reserve(urgency);
         let arena = self.view.arena;
-        if !self.blocks.fill(arena.pool(), self.me, 1, reserve) {
+        if !self.fill_blocks(1, reserve) {
             return Err(Full);
         }
         let block = self.blocks.pop().ok_or(Full)?;
@@ -172,7 +154,7 @@ impl<'t> Hands<'t> {
         };
         arena.heads[block as usize].next.put(0);
         arena.seal(block, len, prefix_len, newline);
-        Ok(Some(Message::new(block, len, prefix_len, newline)))
+        Ok(Some(Message::new(block, len)))
     }
 
     /// Puts a message into blocks: room for a prefix, and the body.
@@ -192,7 +174,7 @@ impl<'t> Hands<'t> {
         let (reserve, _) = self.reserve(urgency);
         let blocks = whole.len().div_ceil(BLOCK_BYTES);
         let arena = self.view.arena;
-        if !self.blocks.fill(arena.pool(), self.me, blocks, reserve) {
+        if !self.fill_blocks(blocks, reserve) {
             return Err(Full);
         }
         let (mut first, mut last) = (None, None);
@@ -208,7 +190,7 @@ impl<'t> Hands<'t> {
         }
         let first = first.ok_or(Full)?;
         arena.seal(first, len, prefix_len, envelope.newline);
-        Ok(Message::new(first, len, prefix_len, envelope.newline))
+        Ok(Message::new(first, len))
     }
 
     /// Gives a message back that was not delivered.
@@ -218,7 +200,7 @@ impl<'t> Hands<'t> {
     }
 
     /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
-    /// those were. A row whose outbox would pass the limit gets [`Order::SLOW`] instead; the limit is four times as
+    /// those were. A row whose outbox would pass the limit, or holds its share, gets [`Order::SLOW`] instead; the limit is four times as
     /// high while the row's socket is not known to be full. Where no process is there to write it, its reader is not to blame: the
     /// message is refused while nobody has it yet, and otherwise that row gets [`Order::UNSERVED`]. With [`Full`] it is in none.
     pub fn deliver(
@@ -227,7 +209,7 @@ impl<'t> Hands<'t> {
         to: &[RowHandle],
         urgency: Urgency,
     ) -> Result<u32, Full> {
-        let bytes_max = message.bytes_max();
+        let cost = u64::from(message.cost);
         let mut round = self.begin_round(message, to.len(), urgency)?;
         let mut refused = false;
         for (at, &handle) in to.iter().enumerate() {
@@ -243,9 +225,9 @@ impl<'t> Hands<'t> {
             if !matches!(word.state, State::LoggedIn | State::Connected) {
                 continue;
             }
-            let pending = row.pending() + bytes_max;
-            if pending > self.settings.outbox_bytes / 2 {
-                match self.room_past_half(handle, row, word, pending, round.delivered) {
+            let held = row.pending();
+            if held + cost > self.share / 2 {
+                match self.room_past_half(handle, row, word, held, cost, round.delivered) {
                     Room::Enough => {}
                     Room::None => continue,
                     Room::Refused => {
@@ -281,8 +263,7 @@ impl<'t> Hands<'t> {
         urgency: Urgency,
     ) -> Result<Round<'t>, Full> {
         let (_, reserve) = self.reserve(urgency);
-        let pool = self.view.node_pool();
-        if most > 0 && !self.nodes.fill(pool, self.me, most, reserve) {
+        if most > 0 && !self.fill_nodes(most, reserve) {
             self.free_chain(message.first);
             return Err(Full);
         }
@@ -308,13 +289,13 @@ impl<'t> Hands<'t> {
         let entry = &self.view.nodes[node as usize];
         entry.message.put(round.message.first + 1);
         entry.newer.put(0);
-        let bytes = round.message.bytes(row.transport());
+        let cost = u64::from(round.message.cost);
         let is_own = slot == self.me.slot;
-        row.count_queued(bytes, is_own);
+        row.count_queued(cost, is_own);
         entry.hold().put(Hold::Shared.word());
         if outbox::push(&row.out_top, self.view.nodes, handle, node).is_err() {
-            // The row went to another life; these bytes were never in its outbox.
-            row.count_queued(bytes.wrapping_neg(), is_own);
+            // The row went to another life; this was never in its outbox.
+            row.count_queued(cost.wrapping_neg(), is_own);
             self.nodes.push(self.view.node_pool(), self.me, node);
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::Hands;
 use crate::control::{Counter, ProcessState, turn_bucket};
-use crate::handle::{LINK, RowHandle};
+use crate::handle::{LINK, RowHandle, TIMER};
 use crate::ready::{announce_sleep, must_ring};
 use crate::word::full_fence;
 
@@ -126,11 +126,15 @@ impl Hands<'_> {
             return false;
         }
         // Looked at after the announcement, like the ready bits.
-        let mail = self.me.slot == LINK && self.has_mail();
-        if mail {
+        let is_needed = match self.me.slot {
+            LINK => self.has_mail(),
+            TIMER => self.view.supply().is_short(),
+            _ => false,
+        };
+        if is_needed {
             sleeping.set(0);
         }
-        !mail
+        !is_needed
     }
 
     /// Takes the announcement back.
