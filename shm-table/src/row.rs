@@ -123,6 +123,8 @@ impl Order {
     pub const CROWDED: Order = Order(32);
     /// Something that others have could not be put into the outbox, because for too long no process was there to write it (1013).
     pub const UNSERVED: Order = Order(64);
+    /// A fan-out of the session's is over, so the session is read again.
+    pub const FANNED_OUT: Order = Order(128);
 }
 
 /// The part of a row's `orders` in which each bit is an [`Order`].
