@@ -72,7 +72,7 @@ impl Master<'_> {
         let post = self.posts.get(index)?;
         let is_stranded = post.role == RoleName::Worker
             && !post.has_somebody()
-            && self.vault.of_worker(post.slot) > 0;
+            && (self.vault.of_worker(post.slot) > 0 || self.table.has_fanouts(post.slot));
         if !is_stranded {
             return None;
         }
@@ -117,6 +117,10 @@ impl Master<'_> {
             connections = seats.len(),
             "the slot cannot be filled, so the other workers take over its connections"
         );
+        if let Some(worker) = self.least_loaded() {
+            self.table
+                .hand_over_fanouts(&mut self.seats, slot, worker.slot);
+        }
         for seat in seats {
             let Some(worker) = self.least_loaded() else {
                 return;
@@ -159,6 +163,7 @@ impl Master<'_> {
                 );
             }
         }
+        self.table.drop_fanouts(&mut self.seats, slot);
         // Finds them done, and takes them out of everything.
         self.recover(&[]);
     }

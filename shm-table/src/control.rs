@@ -210,6 +210,10 @@ pub(crate) struct Control {
     pub longest_turn_us: Word64,
     /// Table milliseconds since which the process waits, and has seen no other holder.
     pub waits_since: Word64,
+    /// First block of the slot's oldest fan-out ([`crate::fanout`]), plus one; 0 = none. The slot's process; the master while it stands still.
+    pub fanouts: Word32,
+    /// 1 while the oldest fan-out waits for entries or for another worker's turn, for which its process looks again and again.
+    pub fanout_waits: Word32,
 }
 
 impl Control {

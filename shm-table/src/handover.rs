@@ -5,6 +5,7 @@
 //! and what follows is what follows there: the slot's process claims it and goes on at the byte. Input that the dead owner had read
 //! and not accounted for stays in the read window of the *old* slot, whose control block goes on naming the row ([`crate::Hands::find_input`]).
 
+use crate::fanout;
 use crate::handle::{Link, ProcessId, RowHandle, Slot};
 use crate::row::{RowWord, State, Transport};
 use crate::seats::Seats;
@@ -30,6 +31,40 @@ impl Table {
         // What was put into its outbox, or ordered, was announced to the old slot.
         ready.mark(handle.row);
         true
+    }
+
+    /// Whether a slot has a fan-out.
+    pub fn has_fanouts(&self, slot: Slot) -> bool {
+        let control = self.view().controls.get(usize::from(slot));
+        control.is_some_and(|control| control.fanouts.get() != 0)
+    }
+
+    /// Puts the fan-outs of a slot without a process behind those of another slot, whose process has to look for them afterwards.
+    pub fn hand_over_fanouts(&self, _seats: &mut Seats<'_>, from: Slot, to: Slot) {
+        let view = self.view();
+        let slots = [from, to].map(|slot| view.controls.get(usize::from(slot)));
+        let [Some(from), Some(to)] = slots else {
+            return;
+        };
+        let first = from.fanouts.get();
+        if first == 0 || std::ptr::eq(from, to) {
+            return;
+        }
+        match fanout::of(&view, to).last() {
+            Some(last) => view.arena.heads[last as usize].refs.set(first),
+            None => to.fanouts.set(first),
+        }
+        from.fanouts.set(0);
+        // Who waits finds out anew what for.
+        to.fanout_waits.put(0);
+        to.sleeping.set(0);
+    }
+
+    /// Gives up the fan-outs of a slot for which nobody will come: what is left of them is swept up by the next [`Table::recover`].
+    pub fn drop_fanouts(&self, _seats: &mut Seats<'_>, of: Slot) {
+        if let Some(control) = self.view().controls.get(usize::from(of)) {
+            control.fanouts.set(0);
+        }
     }
 
     /// Ends a row whose owner is dead. The next [`Table::recover`] takes it out of everything and returns it. False: it is not such a row.

@@ -3,6 +3,7 @@
 //! Nothing in here is needed to go on after the process's death: magazines, lists and walks are caches.
 
 mod cluster;
+mod fanout;
 mod locking;
 mod mail;
 mod output;
@@ -30,6 +31,7 @@ use crate::two_copies::Stream;
 use crate::view::{Expiry, View, unix_ms};
 
 pub use cluster::Elsewhere;
+pub use fanout::{FannedOut, PreparedFanout, Step};
 pub use mail::{Mail, NotTaken};
 pub use output::Output;
 pub use room::Congestion;
@@ -93,6 +95,8 @@ pub struct Hands<'t> {
     walk: Walk,
     /// The link's mailbox, in the link's hands.
     mail: mail::Open,
+    /// Where the fan-outs stand that this process works on.
+    fanouts: fanout::Place,
     /// Slots for which something became ready, as bits.
     touched: u64,
     /// Where the search for a forgettable user goes on.
@@ -127,6 +131,7 @@ impl Table {
             asked_for: None,
             walk: Walk::default(),
             mail: mail::Open::default(),
+            fanouts: fanout::Place::default(),
             touched: 0,
             forget_at: 0,
         }

@@ -31,6 +31,8 @@ mod cluster;
 #[cfg(not(loom))]
 mod control;
 #[cfg(not(loom))]
+mod fanout;
+#[cfg(not(loom))]
 mod gathered;
 #[cfg(not(loom))]
 mod groups;
@@ -109,10 +111,12 @@ pub use control::{Counter, ProcessState, Role};
 pub use handle::{API, FIRST_WORKER, LINK, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
-    Claimed, Congestion, Elsewhere, Envelope, Found, Full, GroupLimits, Hands, HandsSettings,
-    JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message, NotTaken,
-    Output, SHORT_BYTES_MAX, SameUser, Stale, Urgency,
+    Claimed, Congestion, Elsewhere, Envelope, FannedOut, Found, Full, GroupLimits, Hands,
+    HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message,
+    NotTaken, Output, PreparedFanout, SHORT_BYTES_MAX, SameUser, Stale, Step, Urgency,
 };
+#[cfg(not(loom))]
+pub use fanout::NOTE_BYTES_MAX;
 #[cfg(not(loom))]
 pub use inbox::{INBOX_IDS, Inbox};
 #[cfg(not(loom))]
@@ -133,7 +137,7 @@ pub use stats::{Account, ProcessStats, SectionStats, Stats, TurnTimes};
 pub use table::{AttachError, CreateError, Table};
 #[cfg(not(loom))]
 pub use text::{Name, TEXT_BYTES_MAX};
-pub use two_copies::{Stream, UNREAD_FLAG};
+pub use two_copies::{FANNING_OUT_FLAG, Stream, UNREAD_FLAG};
 #[cfg(not(loom))]
 pub use view::{Expiry, host_ms};
 #[cfg(not(loom))]

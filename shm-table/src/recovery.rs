@@ -6,6 +6,7 @@
 //! holds), and then marks what is reachable and gives back the rest. No process has to keep a record of what
 //! it is about to do, so the hot path pays nothing for this.
 
+use crate::fanout;
 use crate::groups::Groups;
 use crate::handle::{LINK, Link, ProcessId, RowHandle};
 use crate::outbox;
@@ -249,11 +250,11 @@ fn rebuild_groups(view: &View<'_>, recovered: &mut Recovered) {
     view.header.memberships_used.set(memberships);
 }
 
-/// What the outboxes and receive buffers of the rows in use refer to.
+/// What the outboxes and receive buffers of the rows in use, and the fan-outs, refer to.
 pub(crate) struct Reachable {
     pub nodes: Vec<bool>,
-    /// Per block: how many outbox entries refer to it as a message's first; or `u32::MAX` for a block further
-    /// on, or in a receive buffer.
+    /// Per block: how many outbox entries and fan-outs refer to it as a message's first; or `u32::MAX` for a block further
+    /// on, in a receive buffer, or of a fan-out's list.
     pub blocks: Vec<u32>,
 }
 
@@ -270,6 +271,12 @@ impl Reachable {
         }
         let stream: Stream = view.mailbox.stream.read();
         reachable.add_outbox(view, view.mailbox.out_top.get(), &stream);
+        for control in view.controls {
+            for first in fanout::of(view, control) {
+                reachable.add_message(view, fanout::head(view, first).message);
+                reachable.add_chain(view, first + 1);
+            }
+        }
         reachable
     }
 
@@ -277,15 +284,23 @@ impl Reachable {
         for node in outbox::entries(top, view.nodes, stream) {
             self.nodes[node as usize] = true;
             let message = view.nodes[node as usize].message.peek();
-            if message == 0 {
-                continue;
+            if message != 0 {
+                self.add_message(view, message - 1);
             }
-            self.blocks[(message - 1) as usize] += 1;
-            let mut block = view.arena.heads[(message - 1) as usize].next.peek();
-            while block != 0 {
-                self.blocks[(block - 1) as usize] = u32::MAX;
-                block = view.arena.heads[(block - 1) as usize].next.peek();
-            }
+        }
+    }
+
+    /// One reference more to a message.
+    fn add_message(&mut self, view: &View<'_>, first: u32) {
+        self.blocks[first as usize] += 1;
+        self.add_chain(view, view.arena.heads[first as usize].next.peek());
+    }
+
+    /// Blocks that are not a message's first, from `block` (plus one) on.
+    fn add_chain(&mut self, view: &View<'_>, mut block: u32) {
+        while block != 0 {
+            self.blocks[(block - 1) as usize] = u32::MAX;
+            block = view.arena.heads[(block - 1) as usize].next.peek();
         }
     }
 

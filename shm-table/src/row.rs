@@ -125,10 +125,12 @@ impl Order {
     pub const UNSERVED: Order = Order(64);
     /// Memory is short, and it holds the most of it (4008 where its client does not read, 1013 otherwise).
     pub const EVICTED: Order = Order(128);
+    /// A fan-out of the session's is over, so the session is read again.
+    pub const FANNED_OUT: Order = Order(256);
 }
 
 /// The part of a row's `orders` in which each bit is an [`Order`].
-pub(crate) const ORDER_BITS: u64 = 0xff;
+pub(crate) const ORDER_BITS: u64 = 0x1ff;
 
 /// Stands between a row's generation and its order bits: how many orders it was given, wrapping. An order that is given again while it is
 /// carried out is thereby told from the one that is.
@@ -162,7 +164,7 @@ impl Orders {
 pub(crate) struct Row {
     /// The packed [`RowWord`]. Master while free or seated, owner from then on.
     pub word: Word64,
-    /// Generation (32 bits), how many orders were given (24), [`Order`] bits (8). Anybody.
+    /// Generation (32 bits), how many orders were given (23), [`Order`] bits (9). Anybody.
     pub orders: Word64,
     /// Top of the outbox: generation above, newest node plus one below. Anybody, see [`crate::outbox`].
     pub out_top: Word64,

@@ -111,15 +111,19 @@ pub struct Stream {
     pub out_offset: u32,
     /// Close code that was sent or is to be sent; the worker's own.
     pub close_code: u16,
-    /// The worker's own, but for [`UNREAD_FLAG`].
+    /// The worker's own, but for [`UNREAD_FLAG`] and [`FANNING_OUT_FLAG`].
     pub flags: u16,
     /// State of the rate limit; the worker's own.
     pub rate: u64,
 }
 
-/// The one flag of [`Stream::flags`] that the table knows: the connection is not read, because much waits to be written to its client, or
+/// A flag of [`Stream::flags`] that the table knows: the connection is not read, because much waits to be written to its client, or
 /// because it waits for another worker's turn ([`crate::Hands::set_congested`]). The audit asks for the reason.
 pub const UNREAD_FLAG: u16 = 2;
+
+/// The other flag that the table knows: a fan-out of the session's is under way ([`crate::Hands::begin_fanout`]), and it is not read until that is
+/// over ([`crate::Order::FANNED_OUT`]).
+pub const FANNING_OUT_FLAG: u16 = 1024;
 
 /// The word of a [`Stream`] that says which entries of the outbox are in order.
 pub(crate) const ORDERED_WORD: usize = std::mem::offset_of!(Stream, out_taken) / 8;

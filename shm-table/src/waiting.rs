@@ -2,18 +2,21 @@
 //!
 //! - A row with output or an order, whose socket takes more, is marked for its owner, and a marked row can be found.
 //! - Who sleeps has nothing ready.
-//! - Who is not read has a reason that will end: output that is going to be written, or another worker's turn that its owner asks for.
+//! - Who is not read has a reason that will end: output that is going to be written, another worker's turn that its owner asks for, or a
+//!   fan-out that some slot has.
+//! - A fan-out is in the list of a slot whose process does not sleep over it, unless it waits for something that its process looks for.
 //! - Every connection has a deadline, or the order that follows from it.
 //! - A row that is over has been reported, and a letter has a link to come for it.
 //!
 //! What belongs to a process that is dead, or has yet to take over what its predecessor left, is looked at when that is done.
 
 use crate::control::{Control, ProcessState, Role};
-use crate::handle::{LINK, Slot};
+use crate::fanout;
+use crate::handle::{LINK, RowHandle, Slot};
 use crate::outbox::{self, CLOSED};
 use crate::row::{ORDER_BITS, Order, Row, RowWord, State};
 use crate::table::Table;
-use crate::two_copies::{Stream, UNREAD_FLAG};
+use crate::two_copies::{FANNING_OUT_FLAG, Stream, UNREAD_FLAG};
 use crate::view::View;
 
 impl Table {
@@ -26,10 +29,16 @@ impl Table {
             audit_slot(&view, slot, control, &mut findings);
         }
         let mut unread = vec![0; view.controls.len()];
+        let senders = view.controls.iter().flat_map(|it| fanout::of(&view, it));
+        let senders: Vec<_> = senders
+            .map(|first| fanout::head(&view, first).sender)
+            .collect();
         for (index, row) in view.rows.iter().enumerate() {
             let word = row.state();
             if word.state != State::Free && view.lives(word.owner) {
-                audit_row(&view, index as u32, row, word, &mut unread, &mut findings);
+                let senders = &senders;
+                let unread = &mut unread;
+                audit_row(&view, index as u32, row, word, senders, unread, &mut findings);
             }
         }
         for ((slot, control), unread) in (0_usize..).zip(view.controls).zip(unread) {
@@ -58,6 +67,9 @@ fn audit_slot(view: &View<'_>, slot: Slot, control: &Control, findings: &mut Vec
             findings.push(format!("slot {slot} sleeps with rows ready"));
         }
     }
+    if sleeps && control.fanouts.get() != 0 && control.fanout_waits.peek() == 0 {
+        findings.push(format!("slot {slot} sleeps with a fan-out to do"));
+    }
     if slot == LINK {
         let taken: Stream = view.mailbox.stream.read();
         let has_letters = view.mailbox.out_top.get() as u32 != 0;
@@ -76,6 +88,7 @@ fn audit_row(
     index: u32,
     row: &Row,
     word: RowWord,
+    senders: &[RowHandle],
     unread: &mut [u32],
     findings: &mut Vec<String>,
 ) {
@@ -106,7 +119,15 @@ fn audit_row(
             "has {entries} messages to write, room for them, and is not marked"
         )));
     }
-    if stream.flags & UNREAD_FLAG != 0 && !has_output {
+    if word.state != State::Closing && stream.flags & FANNING_OUT_FLAG != 0 {
+        let handle = RowHandle {
+            row: index,
+            generation: word.generation,
+        };
+        if orders & u64::from(Order::FANNED_OUT.0) == 0 && !senders.contains(&handle) {
+            findings.push(name("is not read, and nobody has its fan-out"));
+        }
+    } else if stream.flags & UNREAD_FLAG != 0 && !has_output {
         unread[usize::from(slot)] += 1;
     }
 }
@@ -115,8 +136,8 @@ fn audit_row(
 mod tests {
     use super::*;
     use crate::{
-        Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Newcomer, ProcessId, RowHandle,
-        Seats, Transport, Urgency,
+        Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Newcomer, ProcessId, Seats,
+        Transport, Urgency,
     };
 
     fn table() -> Table {

@@ -86,6 +86,7 @@ impl Work<'_> {
                 connection.set(Flag::Farewell, true);
                 connection.set(Flag::Curt, true);
                 connection.set(Flag::Paused, false);
+                connection.set(Flag::FanningOut, false);
                 self.hands.receive_truncate(&mut connection.stream, 0);
                 let deadline = self.clock.after(self.settings.limits.drain_timeout_ms);
                 self.hands.set_deadline(connection.handle, deadline);

@@ -137,6 +137,7 @@ impl Work<'_> {
     fn begin_closing(&mut self, connection: &mut Connection) {
         self.forget_message(connection);
         connection.set(Flag::Farewell, true);
+        connection.set(Flag::FanningOut, false);
         if connection.has(Flag::Paused) {
             // Its outbox no longer matters; the peer's answer does.
             connection.set(Flag::Paused, false);

@@ -30,6 +30,8 @@ pub(crate) enum Flag {
     Begun = 256,
     /// The request comes from a proxy, so that `X-Forwarded-For` counts.
     Forwarded = 512,
+    /// Its last message is for many and not with all of them yet; it is not read until then.
+    FanningOut = shm_table::FANNING_OUT_FLAG,
 }
 
 /// A connection of this worker, loaded from its row. What is changed here is published by

@@ -17,6 +17,7 @@ mod command;
 mod connection;
 mod drain;
 mod error;
+mod fanout;
 mod handshake;
 mod health;
 mod inbox;

@@ -3,7 +3,7 @@
 use protocol::code::CloseCode;
 use shm_table::{Order, State};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Flag};
 use crate::work::Work;
 
 impl Work<'_> {
@@ -13,6 +13,9 @@ impl Work<'_> {
         let orders = self.hands.orders(connection.handle);
         if orders.is_empty() {
             return;
+        }
+        if orders.has(Order::FANNED_OUT) {
+            self.fanout_over(connection);
         }
         if orders.has(Order::SLOW) {
             self.drop_slow(connection);
@@ -65,6 +68,10 @@ impl Work<'_> {
         }
         if self.hands.deadline(connection.handle) > self.table.now_ms() {
             return;
+        }
+        if connection.has(Flag::FanningOut) && !connection.closing() {
+            // It is we who do not hear it.
+            return self.sign_of_life(connection);
         }
         match connection.state {
             State::Handshake if connection.stream.received_len > 0 => self.refuse_late(connection),

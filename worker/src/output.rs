@@ -259,10 +259,12 @@ impl Work<'_> {
         }
     }
 
-    /// Reads again from a client that has caught up with what it was sent, unless it waits for another worker's turn.
+    /// Reads again from a client that has caught up with what it was sent, unless it waits for another worker's turn or for its
+    /// own fan-out.
     pub fn resume(&mut self, connection: &mut Connection) {
         if !connection.gone
             && connection.has(Flag::Paused)
+            && !connection.has(Flag::FanningOut)
             && !self.seats.has(connection.handle.row, Hint::Congested)
             && !self.is_half_full(connection)
         {

@@ -73,7 +73,7 @@ impl Work<'_> {
             return 0;
         };
         let connection = &mut connection;
-        if self.seats.has(row, Hint::Failed) {
+        if self.seats.has(row, Hint::Failed) && !connection.has(Flag::FanningOut) {
             // Nobody will read the outbox, so there is nothing to wait for. What the client still
             // said is heard, and writing finds out the rest.
             connection.set(Flag::Paused, false);
@@ -236,6 +236,10 @@ impl Work<'_> {
         let mut cursor = Cursor { at: 0, kept };
         self.forget_voice();
         while cursor.at < input.len() {
+            if connection.has(Flag::FanningOut) && !connection.closing() {
+                connection.set(Flag::Behind, true);
+                break;
+            }
             let step = if !connection.has(Flag::Begun) {
                 self.next_start(connection, input, &mut cursor)
             } else if connection.is_framed() {

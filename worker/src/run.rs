@@ -126,7 +126,7 @@ fn serve(
         let idle = !work.has_more_to_do() && !paused.get() && work.hands.about_to_sleep();
         let most_ms = match idle {
             false => 0,
-            true if !work.congested.is_empty() => NAP_MS,
+            true if !work.congested.is_empty() || work.hands.has_fanout() => NAP_MS,
             // Not more than a tick.
             true => (next_tick_ms - now_ms) as u16,
         };
@@ -196,6 +196,9 @@ impl Work<'_> {
             }
             self.take_events(window);
             self.round.writing = self.read_waiting(window);
+            if self.round.writing {
+                self.fan_out();
+            }
         }
         if self.round.writing && self.serve_ready() {
             self.round = Round::default();

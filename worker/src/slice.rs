@@ -6,6 +6,7 @@
 use shm_table::Counter;
 
 use crate::clock::Clock;
+use crate::fanout::AT_ONCE;
 use crate::work::Work;
 
 /// After so many microseconds a turn begins nothing more. What it has begun then takes some hundred more at most.
@@ -21,6 +22,8 @@ pub(crate) struct Slice {
     pub began_us: u64,
     /// Microseconds that a turn may take.
     pub most_us: u64,
+    /// Recipients of one message who are given it in one turn.
+    pub at_once: u32,
     undone: u32,
 }
 
@@ -29,6 +32,7 @@ impl Default for Slice {
         Slice {
             began_us: 0,
             most_us: TURN_US,
+            at_once: AT_ONCE,
             undone: 0,
         }
     }
@@ -84,6 +88,7 @@ impl Work<'_> {
     /// True if there is something to do that no doorbell and no socket will tell of.
     pub fn has_more_to_do(&self) -> bool {
         let is_reading = !self.again.is_empty() || !self.events.is_empty();
-        self.round.writing || is_reading && !self.window_in_use
+        let is_working = is_reading || self.hands.has_fanout_to_do();
+        self.round.writing || is_working && !self.window_in_use
     }
 }

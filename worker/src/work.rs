@@ -40,6 +40,8 @@ pub(crate) struct Work<'t> {
     pub again: VecDeque<u32>,
     /// Rows that wait for the turns of other workers before they are read again.
     pub congested: Vec<(u32, Congestion)>,
+    /// The worker whose turn the oldest fan-out waits for.
+    pub fanout_congestion: Option<Congestion>,
     /// The server ends: newcomers are sent away.
     pub draining: bool,
     /// Another process takes this one's place.
@@ -103,6 +105,7 @@ impl<'t> Work<'t> {
             round: Round::default(),
             again: VecDeque::new(),
             congested: Vec::new(),
+            fanout_congestion: None,
             draining: false,
             leaving: false,
             spare: Spare::default(),

@@ -4,7 +4,7 @@ use std::io;
 
 use super::room::Room;
 use super::{Full, Hands};
-use crate::arena::{BLOCK_BYTES, PREFIX_BYTES, occupied_by};
+use crate::arena::{Arena, BLOCK_BYTES, PREFIX_BYTES, occupied_by};
 use crate::control::Counter;
 use crate::handle::{MASTER, RowHandle, Slot};
 use crate::outbox;
@@ -53,7 +53,7 @@ impl Envelope {
 pub struct Message {
     pub(super) first: u32,
     /// How many bytes it occupies: what it counts in each outbox.
-    cost: u32,
+    pub(super) cost: u32,
 }
 
 impl Message {
@@ -63,10 +63,15 @@ impl Message {
             cost: occupied_by(len),
         }
     }
+
+    /// The message that is in blocks already.
+    pub(super) fn stored(arena: &Arena<'_>, first: u32) -> Self {
+        Message::new(first, arena.heads[first as usize].len.peek() as usize)
+    }
 }
 
 /// How many recipients ahead of the present one a row is asked for.
-const PREFETCH_AHEAD: usize = 4;
+pub(super) const PREFETCH_AHEAD: usize = 4;
 
 /// A buffer that grew past this for one large message is not kept.
 const COMPOSED_BYTES_KEPT: usize = 1 << 20;
@@ -75,14 +80,27 @@ const COMPOSED_BYTES_KEPT: usize = 1 << 20;
 pub const SHORT_BYTES_MAX: usize = BLOCK_BYTES - PREFIX_BYTES - 1;
 
 /// A message on its way into outboxes.
-struct Round<'t> {
+pub(super) struct Round<'t> {
     message: Message,
     /// How many outboxes it was made ready for, and how many have it.
     most: u32,
-    delivered: u32,
+    pub(super) delivered: u32,
     /// Whose ready bits were used last.
     slot: Slot,
     ready: Option<Ready<'t>>,
+}
+
+impl Round<'_> {
+    /// For so many outboxes at most.
+    pub(super) fn new(message: Message, most: u32) -> Self {
+        Round {
+            message,
+            most,
+            delivered: 0,
+            slot: MASTER,
+            ready: None,
+        }
+    }
 }
 
 impl<'t> Hands<'t> {
@@ -271,18 +289,12 @@ impl<'t> Hands<'t> {
         // As if it were in all of them: readers count down while this goes on.
         head.refs.put(most as u32);
         self.share_chain(message.first);
-        Ok(Round {
-            message,
-            most: most as u32,
-            delivered: 0,
-            slot: MASTER,
-            ready: None,
-        })
+        Ok(Round::new(message, most as u32))
     }
 
     /// Pushes to the outbox of a row that `slot` owns.
     #[inline(always)]
-    fn push(&mut self, round: &mut Round<'t>, handle: RowHandle, row: &Row, slot: Slot) {
+    pub(super) fn push(&mut self, round: &mut Round<'t>, handle: RowHandle, row: &Row, slot: Slot) {
         let Some(node) = self.nodes.pop() else {
             return;
         };
@@ -317,7 +329,7 @@ impl<'t> Hands<'t> {
 
     /// Evens what was begun for more outboxes than took the message, and returns how many did.
     #[inline(always)]
-    fn end_round(&mut self, round: Round<'_>) -> u32 {
+    pub(super) fn end_round(&mut self, round: Round<'_>) -> u32 {
         let surplus = round.most - round.delivered;
         if round.most == 0 {
             self.free_chain(round.message.first);

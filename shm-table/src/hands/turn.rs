@@ -24,6 +24,7 @@ impl Hands<'_> {
     pub fn ready(&self) {
         self.heartbeat();
         self.set_congested(0);
+        self.set_fanout_waits(false);
         let control = &self.view.controls[usize::from(self.me.slot)];
         // A predecessor may have died in its sleep.
         control.sleeping.set(0);
@@ -123,6 +124,10 @@ impl Hands<'_> {
     pub fn about_to_sleep(&self) -> bool {
         let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
         if !announce_sleep(sleeping, self.view.ready(self.me.slot)) {
+            return false;
+        }
+        if self.has_fanout_to_do() {
+            sleeping.set(0);
             return false;
         }
         // Looked at after the announcement, like the ready bits.

@@ -7,6 +7,7 @@ use protocol::reply::{self, Broadcast, Status};
 use super::elsewhere::{Fate, Outbound};
 use super::message_id::MessageId;
 use crate::connection::Connection;
+use crate::fanout::Note;
 use crate::work::Work;
 
 pub(super) fn broadcast(
@@ -42,6 +43,30 @@ pub(super) fn broadcast(
         content,
         time_ms: work.clock.unix_ms,
     };
+    if work.is_for_many(everyone.len()) {
+        let message = work.encode(|w| reply::broadcast(w, &parts));
+        let outbound = Outbound {
+            kind: Kind::Everyone,
+            to: "",
+            from: &from,
+            message_id: &message_id,
+            id,
+            quiet: false,
+        };
+        let note = Note {
+            others: 0,
+            quiet: false,
+            elsewhere: work.settings.cluster.enabled,
+            id,
+            message_id: &message_id,
+        };
+        work.begin_fanout(connection, message, &everyone, &note, |work, connection| {
+            let here = Status::Delivered;
+            work.hand_over(connection, &outbound, here, |w| reply::broadcast(w, &parts));
+        });
+        work.return_handles(everyone);
+        return;
+    }
     let reached = work
         .encode(|w| reply::broadcast(w, &parts))
         .ok()

@@ -9,6 +9,7 @@ use shm_table::RowHandle;
 use super::elsewhere::{Fate, Outbound};
 use super::message_id::MessageId;
 use crate::connection::Connection;
+use crate::fanout::Note;
 use crate::work::{Voice, Work};
 
 pub(super) fn sendto(
@@ -47,6 +48,13 @@ pub(super) fn sendto(
     );
 }
 
+fn kind_and_name<'a>(to: &To<'a>) -> (Kind, &'a str) {
+    match *to {
+        To::User(name) => (Kind::User, name),
+        To::Group(name) => (Kind::Group, name),
+    }
+}
+
 impl Work<'_> {
     /// Sends a message of the connection's user, with a `voice` that was lent, to `recipients`, a list that was lent, of whom the first
     /// `addressed` are those it is for, and to other hosts if it may concern them, and tells the sender what became of it.
@@ -70,16 +78,40 @@ impl Work<'_> {
             content: send.content,
             time: &moment,
         };
+        if self.is_for_many(recipients.len()) {
+            let message = self.encode_message(&parts);
+            let (kind, name) = kind_and_name(to);
+            let outbound = Outbound {
+                kind,
+                to: name,
+                from: &voice.name,
+                message_id: &MessageId::of(self, connection),
+                id,
+                quiet: send.quiet,
+            };
+            let note = Note {
+                others: (recipients.len() - addressed) as u32,
+                quiet: send.quiet,
+                elsewhere,
+                id,
+                message_id: outbound.message_id,
+            };
+            self.begin_fanout(connection, message, &recipients, &note, |work, connection| {
+                // That many here, one has it.
+                let here = Status::Delivered;
+                work.hand_over(connection, &outbound, here, |w| reply::message(w, &parts));
+            });
+            self.return_handles(recipients);
+            self.return_voice(voice);
+            return;
+        }
         let status = self.send(&parts, &recipients, addressed);
         self.return_handles(recipients);
         let fate = match status {
             None => Fate::NoRoom,
             Some(here) if !elsewhere => Fate::Here(here),
             Some(here) => {
-                let (kind, name) = match *to {
-                    To::User(name) => (Kind::User, name),
-                    To::Group(name) => (Kind::Group, name),
-                };
+                let (kind, name) = kind_and_name(to);
                 let outbound = Outbound {
                     kind,
                     to: name,
