@@ -12,7 +12,7 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"STEADFST");
 pub(crate) const LAYOUT_VERSION: u32 = if cfg!(feature = "other-layout") {
     u32::MAX
 } else {
-    6
+    7
 };
 
 /// The header. Written by the master when it creates the segment, unless said otherwise.

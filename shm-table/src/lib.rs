@@ -74,6 +74,8 @@ mod inbox;
 #[cfg(not(loom))]
 mod layout;
 #[cfg(not(loom))]
+mod mail_shares;
+#[cfg(not(loom))]
 mod mailbox;
 #[cfg(not(loom))]
 mod mapping;
@@ -111,6 +113,8 @@ pub use hands::{
 pub use inbox::{INBOX_IDS, Inbox};
 #[cfg(not(loom))]
 pub use layout::{Capacity, WINDOW_BYTES};
+#[cfg(not(loom))]
+pub use mail_shares::{MailAccounts, Share};
 #[cfg(not(loom))]
 pub use recovery::Recovered;
 #[cfg(not(loom))]
