@@ -96,6 +96,7 @@ impl Default for Cluster {
             lease_ms: 10_000,
             timeout_ms: 5_000,
             queue_bytes: 16_777_216,
+            questions: 64,
             hosts: 32,
             last_seen_ms: 604_800_000,
             tls_ca_file: PathBuf::new(),

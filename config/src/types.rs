@@ -167,8 +167,10 @@ pub struct Cluster {
     pub lease_ms: u32,
     /// How long a message for another host may wait to be taken there, ms; 0 = as long as there is room in the queue.
     pub timeout_ms: u32,
-    /// Most bytes of messages that wait to be taken by other hosts.
+    /// Most bytes that messages occupy that wait to be taken by other hosts, in blocks of 256.
     pub queue_bytes: u64,
+    /// Most questions (`who`) that are being answered at a time; others wait for their turn.
+    pub questions: u16,
     /// Most other hosts, 1 to 255.
     pub hosts: u8,
     /// How long the directory remembers when a user was last seen, ms.

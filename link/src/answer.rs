@@ -33,7 +33,7 @@ impl Link<'_> {
             return;
         }
         if letter.question.is_some() {
-            self.ask_about_users(number);
+            self.members_known(number);
         } else {
             self.settle(number);
         }

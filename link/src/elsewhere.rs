@@ -10,7 +10,6 @@ use shm_table::Order;
 
 use crate::entry::{SessionEntry, UserEntry};
 use crate::link::Link;
-use crate::parcel;
 use crate::presence::is_newer;
 
 /// The other hosts of each key that is here.
@@ -65,8 +64,7 @@ impl Link<'_> {
     fn hint(&mut self, key: &Key, entries: &[Entry]) {
         let node = Rc::clone(&self.node);
         for entry in entries.iter().filter(|entry| entry.host != *node) {
-            let hint = parcel::changed(key);
-            self.send(&entry.host, 0, hint);
+            self.send_hint(&entry.host, key);
         }
     }
 

@@ -22,6 +22,9 @@ pub use section::{Acknowledgement, Data, Reader, Section, write_acknowledgement,
 /// ([`shm_table::INBOX_IDS`]), so that it recognises each that is sent again.
 pub const WINDOW: usize = 1024;
 
+/// Bytes of parcels past which no more are put on the lane: what one host is sent at once takes the bus no longer than that.
+pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
 const _: () = assert!(WINDOW < shm_table::INBOX_IDS);
 
 /// What became of a parcel at the other host.

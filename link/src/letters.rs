@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use protocol::letter::Kind;
-use shm_table::{Mail, RowHandle};
+use shm_table::{Mail, MailAccounts, RowHandle};
+
+use crate::who::Question;
 
 /// What the sender of a letter is to be told, and whether at all.
 #[derive(Clone, Debug)]
@@ -23,46 +24,38 @@ pub struct Sender {
     pub reached: bool,
 }
 
-/// A question under way.
-#[derive(Clone, Debug, Default)]
-pub struct Question {
-    /// The group that was asked about.
-    pub group: Option<String>,
-    /// The users to tell about, as far as they are known.
-    pub users: Vec<String>,
-    /// Some host could not be asked.
-    pub partial: bool,
-    /// The directory is being asked about the users.
-    pub looking_up: bool,
+/// Where a letter is on its way to one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the queue in front of the lane.
+    Queued,
+    /// On the lane.
+    Lane(u64),
 }
 
-/// One letter.
+/// One letter. What it says is read from the mailbox whenever it is needed: as many wait as the mailbox holds.
 #[derive(Debug)]
 pub struct Letter {
     /// Its place in the mailbox.
     pub mail: Mail,
+    /// Who sent it.
+    pub accounts: MailAccounts,
     /// Who it is for.
     pub kind: Kind,
-    /// User or group.
-    pub to: Box<str>,
-    /// User.
-    pub from: Box<str>,
-    /// Who sent it.
-    pub sender: Sender,
-    /// What travels, while it may have to.
-    pub parcel: Bytes,
+    /// What it costs to carry it, bytes.
+    pub cost: u32,
     /// Until when it has to be settled, in table milliseconds; `None`: it may wait.
     pub deadline_ms: Option<u64>,
-    /// Where it is on its way: host, and place in the lane.
-    pub places: Vec<(Rc<str>, u64)>,
-    /// Lanes that have not answered.
+    /// Where it is on its way.
+    pub places: Vec<(Rc<str>, Place)>,
+    /// Hosts that have not answered.
     pub awaited: usize,
     /// Somebody somewhere has it.
     pub taken: bool,
     /// A host had no room for it.
     pub refused: bool,
-    /// What is asked, if it is a question.
-    pub question: Option<Question>,
+    /// What is asked, if it is a question that is being answered.
+    pub question: Option<Box<Question>>,
 }
 
 /// Letters by number; the numbers count up.
@@ -90,6 +83,12 @@ impl Letters {
     pub fn find(&mut self, number: u64) -> Option<&mut Letter> {
         let index = self.index(number)?;
         self.letters.get_mut(index)?.as_mut()
+    }
+
+    /// True if it is still under way.
+    pub fn contains(&self, number: u64) -> bool {
+        let letter = self.index(number).and_then(|index| self.letters.get(index));
+        letter.is_some_and(Option::is_some)
     }
 
     /// Lets one go.

@@ -8,7 +8,7 @@
 //!   taken in time (`overloaded`). Never silence.
 //!
 //! The files follow a letter: `mail` takes it in and finds out where it goes, `peers` and `lane` carry it, `deliver` ends it at the other
-//! host, `answer` tells its sender. `presence` and `elsewhere` are the two directions of the directory, `who` asks it.
+//! host, `answer` tells its sender. Wherever letters wait, `fair` has each sender's turn come. `presence` and `elsewhere` are the two directions of the directory, `who` asks it.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod deliver;
 mod elsewhere;
 mod entry;
 mod error;
+mod fair;
 mod lane;
 mod letters;
 mod link;

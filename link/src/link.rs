@@ -18,7 +18,7 @@ use crate::letters::Letters;
 use crate::mail::Routing;
 use crate::peers::Peers;
 use crate::presence::Presence;
-use crate::who::Known;
+use crate::who::{Known, Questions};
 
 /// All that is at hand. Only `hands` reaches the table, and only between two awaits of the main task.
 pub struct Link<'t> {
@@ -42,6 +42,7 @@ pub struct Link<'t> {
     pub elsewhere: Elsewhere,
     pub letters: Letters,
     pub routing: Routing,
+    pub questions: Questions,
     pub peers: Peers,
     /// Questions to the directory that are under way.
     pub tasks: JoinSet<Done>,
@@ -53,6 +54,7 @@ pub struct Link<'t> {
     pub parcel_bytes_max: usize,
     /// Buffers that are used again, each by one function at a time.
     pub scratch: Vec<u8>,
+    pub read: Vec<u8>,
     pub recipients: Vec<RowHandle>,
     pub answers: Vec<(u64, Outcome)>,
 }
@@ -60,17 +62,20 @@ pub struct Link<'t> {
 /// What the directory has answered.
 pub enum Done {
     /// Where letters go.
-    Routed(Vec<u64>, Vec<Key>, Result<Vec<Vec<Entry>>, Away>),
-    /// What is known of the users of a question.
-    Asked(u64, Result<Known, Away>),
+    Routed(Vec<Key>, Result<Vec<Vec<Entry>>, Away>),
+    /// Where the group of a question has members.
+    Group(u64, Key, Result<Vec<Entry>, Away>),
+    /// What is known of some users of a question.
+    Users(u64, Result<Vec<Known>, Away>),
 }
 
 impl Link<'_> {
     /// Takes over an answer of the directory.
     pub fn done(&mut self, done: Done) {
         match done {
-            Done::Routed(batch, keys, entries) => self.routed(batch, keys, entries),
-            Done::Asked(number, known) => self.asked(number, known),
+            Done::Routed(keys, entries) => self.routed(keys, entries),
+            Done::Group(number, key, entries) => self.group_known(number, key, entries),
+            Done::Users(number, known) => self.users_known(number, known),
         }
     }
 }

@@ -1,59 +1,86 @@
-//! From the mailbox to the lanes: letters are taken in, the directory is asked whom they concern, and each goes to every host
-//! that it does. In order: a letter waits while an older one is being looked up.
+//! From the mailbox to the hosts: letters are taken in as they come, the directory is asked whom they concern, and each goes into the queue
+//! in front of the lane to every host that it does.
+//!
+//! The letters of one session stay in order: one waits while an older one of the same session is being looked up. Those of different
+//! sessions do not wait for each other, and where something has to wait, at the directory or in front of a lane, senders have their turns.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::Hasher;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use directory::{Away, Entry, Key};
 use protocol::code::ErrorCode;
 use protocol::letter::{self, Kind};
-use shm_table::{Counter, RowHandle};
-use siphasher::sip::SipHasher13;
+use shm_table::{Counter, Mail, MailAccounts, RowHandle, Share};
 
-use crate::letters::{Letter, Question, Sender};
+use crate::fair::FairQueue;
+use crate::letters::{Letter, Place, Sender};
 use crate::link::{Done, Link};
-use crate::parcel::{self, Parcel};
 
-/// Letters that one question to the directory is about.
-const BATCH: usize = 512;
+/// Letters that are taken out of the mailbox before the rest of a turn.
+const TAKEN_MAX: usize = 2_048;
 
-/// Letters that are under way at a time; the rest waits in the mailbox.
-const UNDER_WAY_MAX: usize = 16_384;
+/// Keys that the directory is asked about at once, for letters. What comes meanwhile waits for two such answers at most.
+const KEYS_MAX: usize = 256;
 
 /// How long a question to the directory is not repeated that it could not answer.
 const PAUSE_MS: u64 = 100;
 
-/// Letters whose recipients are being looked up.
-#[derive(Debug, Default)]
+/// A question's limit where messages may wait for ever.
+const QUESTION_MS: u64 = 5_000;
+
+/// A letter and the account of its session.
+type Waiting = (u64, u16);
+
+/// Letters whose recipients are not known, or behind such of the same session.
+#[derive(Default)]
 pub struct Routing {
-    /// In order.
-    waiting: VecDeque<u64>,
+    queue: FairQueue<Waiting>,
+    /// Those that the directory is, or is to be, asked about, and their keys.
+    batch: Vec<(Waiting, Vec<Key>)>,
     asking: bool,
     /// Table milliseconds before which the directory is not asked again.
     not_before_ms: u64,
+    /// How many there are of each session.
+    sessions: HashMap<u16, usize>,
 }
 
-impl Link<'_> {
-    /// True if what is left in the mailbox has to wait.
-    pub fn is_laden(&self) -> bool {
-        self.letters.len() >= UNDER_WAY_MAX
+impl Routing {
+    fn has_of(&self, accounts: MailAccounts) -> bool {
+        let session = accounts.number(Share::Session);
+        self.sessions.contains_key(&session)
     }
 
-    /// Takes letters out of the mailbox.
-    pub fn take_mail(&mut self) {
-        while !self.is_laden()
-            && let Some(mail) = self.hands.next_mail()
-        {
+    fn push(&mut self, accounts: MailAccounts, number: u64) {
+        let session = accounts.number(Share::Session);
+        *self.sessions.entry(session).or_default() += 1;
+        self.queue.push(accounts, (number, session), 1);
+    }
+
+    fn leaves(sessions: &mut HashMap<u16, usize>, session: u16) {
+        if let Some(count) = sessions.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(&session);
+            }
+        }
+    }
+}
+
+/// What goes around a letter's text is not its sender's to save; and an empty one is not free.
+pub const ITEM_COST: u32 = 256;
+
+impl Link<'_> {
+    /// Takes letters out of the mailbox. True: more are in it.
+    pub fn take_mail(&mut self) -> bool {
+        for _ in 0..TAKEN_MAX {
+            let Some(mail) = self.hands.next_mail() else {
+                return false;
+            };
             let mut bytes = std::mem::take(&mut self.scratch);
             bytes.clear();
-            self.hands.read_mail(mail, &mut bytes);
+            let accounts = self.hands.read_mail(mail, &mut bytes);
             match letter::read(&bytes) {
-                Some(read) => {
-                    let letter = self.understand(mail, &read);
-                    let number = self.letters.push(letter);
-                    self.routing.waiting.push_back(number);
-                }
+                Some(read) => self.take_letter(mail, accounts, &read, bytes.len()),
                 None => {
                     tracing::error!(bytes = bytes.len(), "a letter cannot be read");
                     self.hands.count(Counter::Undelivered, 1);
@@ -62,79 +89,66 @@ impl Link<'_> {
             }
             self.scratch = bytes;
         }
+        self.hands.has_mail()
     }
 
-    fn understand(&self, mail: shm_table::Mail, read: &letter::Letter<'_>) -> Letter {
-        let kind = match read.kind {
-            Kind::User => Some(parcel::Kind::User),
-            Kind::Group => Some(parcel::Kind::Group),
-            Kind::Everyone => Some(parcel::Kind::Everyone),
-            Kind::WhoUsers | Kind::WhoGroup => None,
-        };
-        let parcel = kind.map(|kind| {
-            Parcel {
-                kind,
-                id: id_of(read.message_id),
-                to: read.to,
-                from: read.from,
-                body: read.body,
-            }
-            .bytes()
-        });
-        let question = match read.kind {
-            Kind::WhoUsers => Some(Question {
-                users: serde_json::from_slice(read.body).unwrap_or_default(),
-                ..Question::default()
-            }),
-            Kind::WhoGroup => Some(Question {
-                group: Some(read.to.to_owned()),
-                ..Question::default()
-            }),
-            _ => None,
-        };
-        let timeout_ms = u64::from(self.settings.cluster.timeout_ms);
+    fn take_letter(
+        &mut self,
+        mail: Mail,
+        accounts: MailAccounts,
+        read: &letter::Letter<'_>,
+        bytes: usize,
+    ) {
+        let is_question = matches!(read.kind, Kind::WhoUsers | Kind::WhoGroup);
         // A question is answered with what is known by then.
-        let timeout_ms = match (timeout_ms, &question) {
-            (0, None) => None,
-            (0, Some(_)) => Some(QUESTION_MS),
-            (some, _) => Some(some),
+        let timeout_ms = match u64::from(self.settings.cluster.timeout_ms) {
+            0 if is_question => Some(QUESTION_MS),
+            0 => None,
+            some => Some(some),
         };
-        let (row, generation) = read.sender;
-        Letter {
+        let number = self.letters.push(Letter {
             mail,
+            accounts,
             kind: read.kind,
-            to: read.to.into(),
-            from: read.from.into(),
-            sender: Sender {
-                session: RowHandle { row, generation },
-                id: read.id.map(Into::into),
-                message_id: read.message_id.into(),
-                quiet: read.quiet,
-                reached: read.reached,
-            },
-            parcel: parcel.unwrap_or_default(),
+            cost: u32::try_from(bytes).unwrap_or(u32::MAX).max(ITEM_COST),
             deadline_ms: timeout_ms.map(|ms| read.handed_over_ms + ms),
             places: Vec::new(),
             awaited: 0,
             taken: false,
             refused: false,
-            question,
+            question: None,
+        });
+        if is_question {
+            return self.questions.push(accounts, number);
+        }
+        if self.routing.has_of(accounts) {
+            return self.routing.push(accounts, number);
+        }
+        let keys = keys_of(read);
+        let known = |key| self.elsewhere.known(key).is_some();
+        if keys.iter().all(known) {
+            self.dispatch(number, &keys, &HashMap::new());
+        } else {
+            self.routing.push(accounts, number);
         }
     }
 
     /// Sends what waits on its way, as far as it is known where to.
     pub fn route(&mut self) {
-        while !self.routing.asking && !self.routing.waiting.is_empty() {
-            let batch: Vec<u64> = self.routing.waiting.iter().take(BATCH).copied().collect();
-            let mut keys = BTreeSet::new();
-            for &number in &batch {
-                if let Some(letter) = self.letters.find(number) {
-                    keys.extend(keys_of(letter));
-                }
+        while !self.routing.asking {
+            self.fill_batch();
+            if self.routing.batch.is_empty() {
+                return;
             }
-            keys.retain(|key| self.elsewhere.known(key).is_none());
-            if keys.is_empty() {
-                self.send_batch(&batch, &HashMap::new());
+            let batch = self.routing.batch.iter();
+            let open = batch.filter(|((number, _), _)| self.letters.contains(*number));
+            let keys: BTreeSet<&Key> = open.flat_map(|(_, keys)| keys).collect();
+            let unknown = keys
+                .into_iter()
+                .filter(|key| self.elsewhere.known(key).is_none());
+            let unknown: Vec<Key> = unknown.cloned().collect();
+            if unknown.is_empty() {
+                self.send_batch(&HashMap::new());
                 continue;
             }
             if self.now_ms < self.routing.not_before_ms {
@@ -142,21 +156,32 @@ impl Link<'_> {
             }
             self.routing.asking = true;
             let directory = self.directory.clone();
-            let keys: Vec<Key> = keys.into_iter().collect();
             self.tasks.spawn(async move {
-                let entries = directory.look_up(&keys).await;
-                Done::Routed(batch, keys, entries)
+                let entries = directory.look_up(&unknown).await;
+                Done::Routed(unknown, entries)
             });
         }
     }
 
+    /// The next letters, a sender's after another's, unless there are such already.
+    fn fill_batch(&mut self) {
+        if !self.routing.batch.is_empty() {
+            return;
+        }
+        let mut keys = 0;
+        while keys < KEYS_MAX
+            && let Some(waiting) = self.routing.queue.pop()
+        {
+            let of_letter = self.letters.find(waiting.0).map(|letter| letter.mail);
+            let of_letter = of_letter.map(|mail| self.with_letter(mail, keys_of));
+            let of_letter = of_letter.flatten().unwrap_or_default();
+            keys += of_letter.len();
+            self.routing.batch.push((waiting, of_letter));
+        }
+    }
+
     /// The directory's answer.
-    pub fn routed(
-        &mut self,
-        batch: Vec<u64>,
-        keys: Vec<Key>,
-        entries: Result<Vec<Vec<Entry>>, Away>,
-    ) {
+    pub fn routed(&mut self, keys: Vec<Key>, entries: Result<Vec<Vec<Entry>>, Away>) {
         self.routing.asking = false;
         let Ok(entries) = entries else {
             // They wait, each until its deadline.
@@ -164,67 +189,66 @@ impl Link<'_> {
             return;
         };
         let found = keys.into_iter().zip(entries).collect();
-        self.send_batch(&batch, &found);
+        self.send_batch(&found);
     }
 
-    fn send_batch(&mut self, batch: &[u64], found: &HashMap<Key, Vec<Entry>>) {
-        for &number in batch {
-            if self.routing.waiting.front() == Some(&number) {
-                self.routing.waiting.pop_front();
-            }
+    fn send_batch(&mut self, found: &HashMap<Key, Vec<Entry>>) {
+        for ((number, session), keys) in std::mem::take(&mut self.routing.batch) {
+            Routing::leaves(&mut self.routing.sessions, session);
             // One that was late is not there any more.
-            let Some(letter) = self.letters.find(number) else {
-                continue;
-            };
-            if letter.question.is_some() {
-                let group = letter.question.as_ref().and_then(|q| q.group.clone());
-                let hosts = group.map(|group| {
-                    let key = Key::Group(group);
-                    self.hosts_of([key].into_iter(), found)
-                });
-                self.ask(number, hosts);
-                continue;
-            }
-            let everyone = letter.kind == Kind::Everyone;
-            let keys = keys_of(letter);
-            let parcel = letter.parcel.clone();
-            let hosts = if everyone {
-                self.all_hosts()
-            } else {
-                self.hosts_of(keys, found)
-            };
-            let mut places = Vec::with_capacity(hosts.len());
-            let mut refused = false;
-            for host in hosts {
-                match self.send(&host, number, parcel.clone()) {
-                    Some(place) => places.push((host, place)),
-                    None => refused = true,
-                }
-            }
-            let Some(letter) = self.letters.find(number) else {
-                continue;
-            };
-            letter.awaited = places.len();
-            letter.places = places;
-            letter.refused |= refused;
-            // Only the lanes need it now.
-            letter.parcel = Default::default();
-            if letter.awaited == 0 {
-                self.settle(number);
+            if self.letters.contains(number) {
+                self.dispatch(number, &keys, found);
             }
         }
     }
 
-    fn hosts_of(
+    /// Puts a letter into the queue to each host that it concerns.
+    fn dispatch(&mut self, number: u64, keys: &[Key], found: &HashMap<Key, Vec<Entry>>) {
+        let Some(letter) = self.letters.find(number) else {
+            return;
+        };
+        let hosts = if letter.kind == Kind::Everyone {
+            self.all_hosts()
+        } else {
+            self.hosts_of(keys.iter(), found)
+        };
+        if self.send_to(number, hosts) == 0 {
+            self.settle(number);
+        }
+    }
+
+    /// Puts a letter into the queue to each of these hosts; to how many it is on its way now.
+    pub fn send_to(&mut self, number: u64, hosts: BTreeSet<Rc<str>>) -> usize {
+        let (mut places, mut refused) = (Vec::with_capacity(hosts.len()), false);
+        if let Some(letter) = self.letters.find(number) {
+            let (accounts, cost) = (letter.accounts, letter.cost);
+            for host in hosts {
+                match self.send(&host, accounts, number, cost) {
+                    true => places.push((host, Place::Queued)),
+                    false => refused = true,
+                }
+            }
+        }
+        let Some(letter) = self.letters.find(number) else {
+            return 0;
+        };
+        letter.awaited = places.len();
+        letter.places = places;
+        letter.refused |= refused;
+        letter.awaited
+    }
+
+    /// The other hosts of these keys, as the directory has just said or as it is known.
+    pub fn hosts_of<'k>(
         &self,
-        keys: impl Iterator<Item = Key>,
+        keys: impl Iterator<Item = &'k Key>,
         found: &HashMap<Key, Vec<Entry>>,
     ) -> BTreeSet<Rc<str>> {
         let mut hosts = BTreeSet::new();
         for key in keys {
-            if let Some(known) = self.elsewhere.known(&key) {
+            if let Some(known) = self.elsewhere.known(key) {
                 hosts.extend(known.iter().cloned());
-            } else if let Some(entries) = found.get(&key) {
+            } else if let Some(entries) = found.get(key) {
                 let others = entries.iter().filter(|entry| entry.host != *self.node);
                 hosts.extend(others.map(|entry| Rc::from(entry.host.as_str())));
             }
@@ -236,6 +260,20 @@ impl Link<'_> {
     fn all_hosts(&self) -> BTreeSet<Rc<str>> {
         let hosts = self.hosts.borrow();
         hosts.keys().map(|host| Rc::from(host.as_str())).collect()
+    }
+
+    /// Reads a letter in the mailbox. `None`: it cannot be read, which was told when it was taken.
+    pub fn with_letter<R>(
+        &mut self,
+        mail: Mail,
+        with: impl FnOnce(&letter::Letter<'_>) -> R,
+    ) -> Option<R> {
+        let mut bytes = std::mem::take(&mut self.read);
+        bytes.clear();
+        self.hands.read_mail(mail, &mut bytes);
+        let result = letter::read(&bytes).map(|letter| with(&letter));
+        self.read = bytes;
+        result
     }
 
     /// Settles what is past its deadline: its sender is told so.
@@ -250,7 +288,9 @@ impl Link<'_> {
             }
             let places = std::mem::take(&mut letter.places);
             for (host, place) in places {
-                self.give_up(&host, number, place);
+                if let Place::Lane(place) = place {
+                    self.give_up(&host, number, place);
+                }
             }
             self.settle(number);
         }
@@ -261,43 +301,62 @@ impl Link<'_> {
         let Some(letter) = self.letters.remove(number) else {
             return;
         };
-        if let Some(question) = letter.question {
-            self.answer_question(&letter.sender, question, None);
-        } else if letter.taken {
-            self.tell(&letter.sender, protocol::reply::Status::Routed);
-        } else if letter.refused {
-            self.hands.count(Counter::Undelivered, 1);
-            if !letter.sender.reached {
-                let sentence = "the other host has not taken this message in time";
-                self.refuse(&letter.sender, ErrorCode::Overloaded, sentence);
+        let is_question = matches!(letter.kind, Kind::WhoUsers | Kind::WhoGroup);
+        if let Some(sender) = self.with_letter(letter.mail, sender_of) {
+            if is_question {
+                self.close_question(&sender, letter);
+                return;
             }
-        } else {
-            self.tell(&letter.sender, protocol::reply::Status::Offline);
+            if letter.taken {
+                self.tell(&sender, protocol::reply::Status::Routed);
+            } else if letter.refused {
+                self.hands.count(Counter::Undelivered, 1);
+                if !sender.reached {
+                    let sentence = "the other host has not taken this message in time";
+                    self.refuse(&sender, ErrorCode::Overloaded, sentence);
+                }
+            } else {
+                self.tell(&sender, protocol::reply::Status::Offline);
+            }
         }
         self.hands.settle(letter.mail);
     }
+
+    /// Forgets what waits for its turn and has been settled.
+    pub fn tidy_routing(&mut self) {
+        let (letters, routing) = (&self.letters, &mut self.routing);
+        if routing.queue.len() > letters.len() {
+            let sessions = &mut routing.sessions;
+            routing.queue.retain(|(number, session)| {
+                let keeps = letters.contains(*number);
+                if !keeps {
+                    Routing::leaves(sessions, *session);
+                }
+                keeps
+            });
+        }
+    }
 }
 
-/// A question's limit where messages may wait for ever.
-const QUESTION_MS: u64 = 5_000;
+/// What a letter's sender is to be told.
+fn sender_of(read: &letter::Letter<'_>) -> Sender {
+    let (row, generation) = read.sender;
+    Sender {
+        session: RowHandle { row, generation },
+        id: read.id.map(Into::into),
+        message_id: read.message_id.into(),
+        quiet: read.quiet,
+        reached: read.reached,
+    }
+}
 
 /// The keys whose entries say where a letter goes.
-fn keys_of(letter: &Letter) -> impl Iterator<Item = Key> + use<> {
+fn keys_of(letter: &letter::Letter<'_>) -> Vec<Key> {
     let user = |name: &str| Key::User(name.to_owned());
-    let (to, from) = match (letter.kind, &letter.question) {
-        (Kind::User, _) if letter.to == letter.from => (Some(user(&letter.to)), None),
-        (Kind::User, _) => (Some(user(&letter.to)), Some(user(&letter.from))),
-        (Kind::Group | Kind::WhoGroup, _) => (Some(Key::Group(letter.to.to_string())), None),
-        (Kind::Everyone | Kind::WhoUsers, _) => (None, None),
-    };
-    to.into_iter().chain(from)
-}
-
-/// What tells a message from every other: a hash of its id, which is unique over all hosts and restarts. Two of the last
-/// few thousand of one host share a hash once in about 10^13 cases.
-fn id_of(message_id: &str) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(message_id.as_bytes());
-    // 0 means that there is none, and the lowest bit is the receiver's.
-    hasher.finish().max(2)
+    match letter.kind {
+        Kind::User if letter.to == letter.from => vec![user(letter.to)],
+        Kind::User => vec![user(letter.to), user(letter.from)],
+        Kind::Group | Kind::WhoGroup => vec![Key::Group(letter.to.to_owned())],
+        Kind::Everyone | Kind::WhoUsers => Vec::new(),
+    }
 }

@@ -6,18 +6,24 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use directory::Key;
-use shm_table::{Counter, INBOX_IDS, Inbox};
+use shm_table::{Counter, INBOX_IDS, Inbox, MailAccounts};
 use siphasher::sip::SipHasher13;
 
+use crate::fair::FairQueue;
 use crate::lane::{
     Data, Incoming, Judgement, Outcome, Outgoing, Reader, Section, write_acknowledgement,
     write_unknown,
 };
+use crate::letters::Place;
 use crate::link::Link;
+use crate::mail::ITEM_COST;
 use crate::parcel::{self, Kind};
 
-/// Parcels that may wait for one host; the mailbox's own limit comes first, this one is for hints.
-const PARCELS_MAX: usize = 65_536;
+/// Hints that may wait for one host, each about another key.
+const HINTS_MAX: usize = 65_536;
+
+/// Bytes of frames that have come and wait for their host's turn. Past it the bus keeps them.
+const FRAMES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Names of dead hosts that are remembered.
 const DEAD_MAX: usize = 1_024;
@@ -25,9 +31,22 @@ const DEAD_MAX: usize = 1_024;
 /// What a frame is filled up to. A larger parcel has a frame of its own.
 const FRAME_BYTES: usize = 60 * 1024;
 
+/// What waits in front of a lane.
+enum Waiting {
+    /// A letter, by number.
+    Letter(u64),
+    /// A hint that a key has changed.
+    Hint(Key),
+}
+
 /// One other host.
 pub struct Peer {
     outgoing: Outgoing,
+    /// In front of the lane, with a turn for each sender: a letter waits for those of others no longer than one of their turns and what
+    /// is on the lane.
+    queue: FairQueue<Waiting>,
+    /// The keys of the hints in it.
+    hints: HashSet<Key>,
     incoming: Incoming,
     /// A lane that was spoken of and is not known here.
     unknown: Option<u64>,
@@ -67,6 +86,9 @@ pub struct Peers {
     /// Hosts that are gone and have not come again.
     dead: HashSet<Rc<str>>,
     lanes: u64,
+    /// Frames that have come and wait for their host's turn, and their bytes.
+    frames: FairQueue<bus::Incoming>,
+    frames_bytes: usize,
 }
 
 impl Peers {
@@ -80,6 +102,8 @@ impl Peers {
             lanes: hasher.finish(),
             peers: HashMap::new(),
             dead: HashSet::new(),
+            frames: FairQueue::default(),
+            frames_bytes: 0,
         }
     }
 
@@ -88,6 +112,29 @@ impl Peers {
         // 0 is none.
         self.lanes = self.lanes.wrapping_add(1).max(1);
         self.lanes
+    }
+
+    /// True if a frame that comes may be taken in.
+    pub fn takes_frames(&self) -> bool {
+        self.frames_bytes < FRAMES_BYTES_MAX
+    }
+
+    /// Puts a frame into its host's place among the others.
+    pub fn take_frame(&mut self, frame: bus::Incoming) {
+        let mut hasher = SipHasher13::new();
+        hasher.write(frame.from.as_bytes());
+        let host = hasher.finish() as u16;
+        let bytes = frame.payload.len();
+        self.frames_bytes += bytes;
+        let cost = u32::try_from(bytes).unwrap_or(u32::MAX).max(ITEM_COST);
+        self.frames.push_from(host, frame, cost);
+    }
+
+    /// The next frame, one host's after another's.
+    pub fn next_frame(&mut self) -> Option<bus::Incoming> {
+        let frame = self.frames.pop()?;
+        self.frames_bytes -= frame.payload.len();
+        Some(frame)
     }
 
     /// When the next repetition is due.
@@ -131,6 +178,8 @@ impl Link<'_> {
             }
             let peer = Peer {
                 outgoing: Outgoing::new(lane),
+                queue: FairQueue::default(),
+                hints: HashSet::new(),
                 incoming: Incoming::default(),
                 unknown: None,
                 unlisted_ms: None,
@@ -142,15 +191,83 @@ impl Link<'_> {
         self.peers.peers.get_mut(host)
     }
 
-    /// Puts a parcel on the lane to a host; its place there, or `None` without room. `ticket` is the letter's number, or 0.
-    pub fn send(&mut self, host: &str, ticket: u64, parcel: Bytes) -> Option<u64> {
-        let too_large = parcel.len() > self.parcel_bytes_max;
-        let peer = self.peer(host);
-        let Some(peer) = peer.filter(|peer| !too_large && peer.outgoing.len() < PARCELS_MAX) else {
+    /// Puts a letter into the queue in front of the lane to a host. False: as many hosts are spoken with as may be.
+    pub fn send(&mut self, host: &str, from: MailAccounts, number: u64, cost: u32) -> bool {
+        let Some(peer) = self.peer(host) else {
             tracing::warn!(host, "no room for a message to this host");
-            return None;
+            return false;
         };
-        Some(peer.outgoing.push(ticket, parcel))
+        peer.queue.push(from, Waiting::Letter(number), cost);
+        true
+    }
+
+    /// Hints a host that a key has changed; once, however often it changes before the hint is on its way.
+    pub fn send_hint(&mut self, host: &str, key: &Key) {
+        let peer = self.peer(host);
+        let Some(peer) = peer.filter(|peer| peer.hints.len() < HINTS_MAX) else {
+            tracing::warn!(host, "no room for a hint to this host");
+            return;
+        };
+        if peer.hints.insert(key.clone()) {
+            peer.queue.push_own(Waiting::Hint(key.clone()), ITEM_COST);
+        }
+    }
+
+    /// Puts on the lanes what they have room for, a sender's after another's.
+    fn fill_lanes(&mut self) {
+        let names_max = self.settings.limits.presence_users.saturating_add(1);
+        let mut too_large = Vec::new();
+        let mut bytes = std::mem::take(&mut self.scratch);
+        for (host, peer) in &mut self.peers.peers {
+            while peer.outgoing.has_room()
+                && let Some(waiting) = peer.queue.pop()
+            {
+                let number = match waiting {
+                    Waiting::Letter(number) => number,
+                    Waiting::Hint(key) => {
+                        peer.hints.remove(&key);
+                        peer.outgoing.push(0, parcel::changed(&key));
+                        continue;
+                    }
+                };
+                // One that was late is not there any more.
+                let Some(letter) = self.letters.find(number) else {
+                    continue;
+                };
+                bytes.clear();
+                self.hands.read_mail(letter.mail, &mut bytes);
+                let read = protocol::letter::read(&bytes);
+                let parcel = read.map(|read| parcel::of_letter(&read, names_max));
+                let parcel = parcel.filter(|parcel| parcel.len() <= self.parcel_bytes_max);
+                let Some(parcel) = parcel else {
+                    too_large.push(number);
+                    continue;
+                };
+                let place = Place::Lane(peer.outgoing.push(number, parcel));
+                let here = letter.places.iter_mut().find(|(name, _)| name == host);
+                if let Some((_, waits)) = here {
+                    *waits = place;
+                }
+            }
+        }
+        self.scratch = bytes;
+        for number in too_large {
+            tracing::warn!("a message is too large for another host");
+            self.answered(number, Outcome::Full);
+        }
+    }
+
+    /// Forgets what waits in front of a lane and has been settled.
+    pub fn tidy_lanes(&mut self) {
+        let letters = &self.letters;
+        for peer in self.peers.peers.values_mut() {
+            if peer.queue.len() > letters.len() + peer.hints.len() {
+                peer.queue.retain(|waiting| match waiting {
+                    Waiting::Letter(number) => letters.contains(*number),
+                    Waiting::Hint(_) => true,
+                });
+            }
+        }
     }
 
     /// Takes back what a parcel says, if it is still under way.
@@ -163,7 +280,7 @@ impl Link<'_> {
     /// A host is gone: what was on its way there has nobody to come to.
     pub fn host_gone(&mut self, host: &str) {
         self.nothing_at(host);
-        let Some((name, peer)) = self.peers.peers.remove_entry(host) else {
+        let Some((name, mut peer)) = self.peers.peers.remove_entry(host) else {
             return;
         };
         if self.peers.dead.len() >= DEAD_MAX {
@@ -171,7 +288,13 @@ impl Link<'_> {
             self.peers.dead.clear();
         }
         self.peers.dead.insert(name);
-        for ticket in peer.outgoing.into_tickets() {
+        let waiting = std::iter::from_fn(|| peer.queue.pop());
+        let waiting = waiting.filter_map(|waiting| match waiting {
+            Waiting::Letter(number) => Some(number),
+            Waiting::Hint(_) => None,
+        });
+        let waiting: Vec<u64> = waiting.collect();
+        for ticket in peer.outgoing.into_tickets().chain(waiting) {
             self.answered(ticket, Outcome::Nobody);
         }
     }
@@ -304,6 +427,7 @@ impl Link<'_> {
 
     /// Sends what is to be sent: answers first, then parcels, in as few frames as hold them. What the bus has no room for stays.
     pub fn flush(&mut self) {
+        self.fill_lanes();
         let now_ms = self.now_ms;
         let mut frame = std::mem::take(&mut self.scratch);
         for (host, peer) in &mut self.peers.peers {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bus::{Bus, Incoming};
+use bus::Bus;
 use config::Config;
 use directory::{Directory, Event};
 use role::{Channel, Start, ToMaster, ToRole, logging};
@@ -25,6 +25,7 @@ use crate::mail::Routing;
 use crate::peers::Peers;
 use crate::presence::Presence;
 use crate::wake::Wake;
+use crate::who::Questions;
 
 /// The longest sleep: the heartbeat in the table must move at least this often, and the report is written as often.
 const TICK: Duration = Duration::from_millis(100);
@@ -35,8 +36,11 @@ const NAP: Duration = Duration::from_millis(1);
 /// Room in a frame for everything around one largest parcel: acknowledgements of all that may be under way, and section heads.
 const FRAME_HEAD_BYTES: usize = 32 * 1024;
 
-/// Frames and events that are taken in before the rest of a turn.
+/// The directory's events that are taken in before the rest of a turn.
 const BATCH: usize = 256;
+
+/// How long frames of other hosts are taken in before the rest of a turn.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// How long letters may take to be settled when the server ends, before the rest of `limits.drain_timeout_ms` goes to the directory.
 const LAST_LETTERS: Duration = Duration::from_secs(1);
@@ -118,12 +122,14 @@ async fn serve(
         elsewhere: Elsewhere::default(),
         letters: Letters::default(),
         routing: Routing::default(),
+        questions: Questions::default(),
         peers: Peers::new(hands.boot(), life),
         tasks: JoinSet::new(),
         congestion: None,
         crowded: false,
         parcel_bytes_max: bus::FRAME_BYTES_MAX - FRAME_HEAD_BYTES,
         scratch: Vec::new(),
+        read: Vec::new(),
         recipients: Vec::new(),
         answers: Vec::new(),
         hands,
@@ -178,7 +184,6 @@ impl Link<'_> {
         let began = Instant::now();
         let mut tick = began;
         let mut draining: Option<Instant> = None;
-        let mut frame: Option<Incoming> = None;
         loop {
             self.now_ms = self.table.now_ms();
             self.hands.heartbeat();
@@ -208,6 +213,9 @@ impl Link<'_> {
                 tick = Instant::now() + TICK;
                 self.walk_rows();
                 self.watch_peers();
+                self.tidy_routing();
+                self.tidy_questions();
+                self.tidy_lanes();
                 logging::account(|lost| self.hands.count(Counter::LinesLost, lost));
                 let settled = self.directory.state().borrow().is_up() && bus_state.borrow().is_up();
                 if settled || began.elapsed() > REPORT_GRACE {
@@ -227,11 +235,10 @@ impl Link<'_> {
                 let reading = *readings.borrow_and_update();
                 reading.inspect(|&reading| self.follow_clock(reading));
             }
-            let more = self.turn(&mut frame, events);
+            let more = self.turn(events);
             ring(self, doorbells);
 
-            // What is left in the mailbox while as much is under way as may be waits for an answer, not for a turn.
-            let idle = !more && (self.is_laden() || self.hands.about_to_sleep());
+            let idle = !more && self.hands.about_to_sleep();
             let until = self.wakes_at(tick, more);
             tokio::select! {
                 biased;
@@ -245,8 +252,8 @@ impl Link<'_> {
                     }
                 }
                 Some(event) = events.recv() => self.hear_directory(event),
-                incoming = self.bus.receive(), if self.congestion.is_none() && frame.is_none() => {
-                    frame = Some(incoming);
+                incoming = self.bus.receive(), if self.congestion.is_none() && self.peers.takes_frames() => {
+                    self.peers.take_frame(incoming);
                 }
                 _ = bus_state.changed() => bus_state.mark_changed(),
                 _ = readings.changed() => readings.mark_changed(),
@@ -256,11 +263,7 @@ impl Link<'_> {
     }
 
     /// Does all that there is to do now. True: there is more.
-    fn turn(
-        &mut self,
-        frame: &mut Option<Incoming>,
-        events: &mut UnboundedReceiver<Event>,
-    ) -> bool {
+    fn turn(&mut self, events: &mut UnboundedReceiver<Event>) -> bool {
         self.crowded = false;
         if self
             .congestion
@@ -276,21 +279,33 @@ impl Link<'_> {
         while let Some(Ok(done)) = self.tasks.try_join_next() {
             self.done(done);
         }
-        for n in 0..BATCH {
-            if self.congestion.is_some() {
-                break;
-            }
-            let Some(incoming) = frame.take().or_else(|| self.bus.try_receive()) else {
-                break;
-            };
-            self.receive(&incoming.from, incoming.payload);
-            more |= n == BATCH - 1;
-        }
-        self.take_mail();
+        more |= self.receive_frames();
+        more |= self.take_mail();
         self.route();
+        more |= self.ask_questions();
         self.settle_late();
         self.flush();
         more
+    }
+
+    /// Takes in what other hosts have sent, one host's after another's, for a slice of time. True: there is more.
+    fn receive_frames(&mut self) -> bool {
+        let began = Instant::now();
+        while self.congestion.is_none() {
+            while self.peers.takes_frames()
+                && let Some(incoming) = self.bus.try_receive()
+            {
+                self.peers.take_frame(incoming);
+            }
+            let Some(incoming) = self.peers.next_frame() else {
+                return false;
+            };
+            self.receive(&incoming.from, incoming.payload);
+            if began.elapsed() > SLICE {
+                return true;
+            }
+        }
+        false
     }
 
     /// When the next turn is due although nothing happens.

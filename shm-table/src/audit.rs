@@ -24,6 +24,7 @@ impl Table {
         }
         audit_users(&view, &mut findings);
         audit_groups(&view, &mut findings);
+        view.mailbox.audit(&view, &mut findings);
         let reachable = Reachable::of(&view);
         audit_pool(&view, "block", view.arena.pool(), &mut findings, |index| {
             reachable.blocks[index] != 0

@@ -8,6 +8,7 @@ use crate::handle::{FIRST_WORKER, WORKERS_MAX};
 use crate::header::Header;
 use crate::inbox::InboxRecord;
 use crate::lock::Lock;
+use crate::mail_shares::MailShares;
 use crate::mailbox::Mailbox;
 use crate::outbox::Node;
 use crate::ready::Ready;
@@ -72,6 +73,7 @@ pub(crate) struct Layout {
     pub ready_rows: Section,
     pub windows: Section,
     pub mailbox: Section,
+    pub mail_shares: Section,
     pub inboxes: Section,
     pub cluster: Section,
     pub bytes: usize,
@@ -119,6 +121,8 @@ impl Layout {
             ready_rows: section((workers + 1) * ready_rows, size_of::<Word64>()),
             windows: section(workers * WINDOW_BYTES, 1),
             mailbox: section(1, size_of::<Mailbox>()),
+            // Only where there are other hosts.
+            mail_shares: section(capacity.hosts.min(1).into(), size_of::<MailShares>()),
             inboxes: section(usize::from(capacity.hosts), size_of::<InboxRecord>()),
             cluster: section(1, size_of::<ClusterWords>()),
             bytes: 0,
@@ -142,6 +146,7 @@ pub(crate) fn layout_hash() -> u64 {
         size_of::<Block>(),
         size_of::<Lock>(),
         size_of::<Mailbox>(),
+        size_of::<MailShares>(),
         size_of::<InboxRecord>(),
         size_of::<ClusterWords>(),
         STRIPES,

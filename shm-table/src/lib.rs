@@ -78,6 +78,8 @@ mod inbox;
 #[cfg(not(loom))]
 mod layout;
 #[cfg(not(loom))]
+mod mail_shares;
+#[cfg(not(loom))]
 mod mailbox;
 #[cfg(not(loom))]
 mod mapping;
@@ -121,6 +123,8 @@ pub use fanout::NOTE_BYTES_MAX;
 pub use inbox::{INBOX_IDS, Inbox};
 #[cfg(not(loom))]
 pub use layout::{Capacity, WINDOW_BYTES};
+#[cfg(not(loom))]
+pub use mail_shares::{MailAccounts, Share};
 #[cfg(not(loom))]
 pub use recovery::Recovered;
 #[cfg(not(loom))]

@@ -5,13 +5,11 @@
 //! at once; its node stays, empty, until all older ones are settled.
 
 use crate::handle::{ProcessId, RowHandle};
+use crate::mail_shares::MailAccounts;
 use crate::outbox;
 use crate::two_copies::{STREAM_WORDS, Stream, TwoCopies};
 use crate::view::View;
 use crate::word::{Word32, Word64};
-
-/// What a letter counts beyond its bytes: its node, and what the link keeps about it.
-pub(crate) const LETTER_BYTES: u64 = 64;
 
 /// The mailbox has one life only, and no row.
 pub(crate) const NO_ROW: RowHandle = RowHandle {
@@ -25,7 +23,7 @@ pub(crate) const NO_ROW: RowHandle = RowHandle {
 pub(crate) struct Mailbox {
     /// Top of the outbox, see [`crate::outbox`]. Anybody.
     pub out_top: Word64,
-    /// Bytes ever put in. Anybody.
+    /// Bytes ever put in, of the blocks that letters occupy. Anybody.
     pub queued: Word64,
     /// Bytes of these that were settled. Link.
     pub settled: Word64,
@@ -64,19 +62,41 @@ impl Mailbox {
 
     /// For recovery: counts anew what is pending; a dead writer may have counted a letter that it did not push.
     pub fn count_anew(&self, view: &View<'_>) {
-        let stream: Stream = self.stream.read();
-        let pending: u64 = outbox::entries(self.out_top.get(), view.nodes, &stream)
-            .iter()
-            .map(|&node| letter_bytes(view, node))
-            .sum();
+        let letters = self.letters(view);
+        let pending: u64 = letters.iter().map(|(_, bytes)| bytes).sum();
         self.settled.put(self.queued.peek().wrapping_sub(pending));
+        for shares in view.mail_shares {
+            shares.count_anew(letters.iter().copied());
+        }
+    }
+
+    /// For the audit: what is counted otherwise than it is there.
+    pub fn audit(&self, view: &View<'_>, findings: &mut Vec<String>) {
+        let letters = self.letters(view);
+        let there: u64 = letters.iter().map(|(_, bytes)| bytes).sum();
+        let counted = self.queued.peek().wrapping_sub(self.settled.peek());
+        if counted != there {
+            findings.push(format!("mailbox: {counted} bytes counted, {there} there"));
+        }
+        for shares in view.mail_shares {
+            findings.extend(shares.wrong(letters.iter().copied()));
+        }
+    }
+
+    /// Whose letters are not settled, and what each counts.
+    fn letters(&self, view: &View<'_>) -> Vec<(MailAccounts, u64)> {
+        let stream: Stream = self.stream.read();
+        let nodes = outbox::entries(self.out_top.get(), view.nodes, &stream);
+        let messages = nodes
+            .into_iter()
+            .filter_map(|node| view.nodes[node as usize].message.peek().checked_sub(1));
+        messages
+            .map(|first| (MailAccounts::of_letter(view, first), letter_bytes(view, first)))
+            .collect()
     }
 }
 
-/// What a node's letter counts; 0 for one that is settled.
-pub(crate) fn letter_bytes(view: &View<'_>, node: u32) -> u64 {
-    match view.nodes[node as usize].message.peek() {
-        0 => 0,
-        message => view.arena.message_bytes(message - 1, false) as u64 + LETTER_BYTES,
-    }
+/// What a letter counts: the bytes of the blocks that it occupies, by the first of them.
+pub(crate) fn letter_bytes(view: &View<'_>, first: u32) -> u64 {
+    view.arena.occupied_bytes(first).into()
 }

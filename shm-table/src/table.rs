@@ -222,6 +222,7 @@ impl Table {
                 ..layout.windows
             }),
             mailbox: &self.section(layout.mailbox)[0],
+            mail_shares: self.section(layout.mail_shares),
             inboxes: self.section(layout.inboxes),
             cluster: &self.section(layout.cluster)[0],
         }

@@ -11,6 +11,7 @@ use crate::header::Header;
 use crate::inbox::InboxRecord;
 use crate::layout::WINDOW_BYTES;
 use crate::lock::Lock;
+use crate::mail_shares::MailShares;
 use crate::mailbox::Mailbox;
 use crate::outbox::Node;
 use crate::pool::Pool;
@@ -60,6 +61,8 @@ pub(crate) struct View<'t> {
     /// The read windows of all workers, one behind the other.
     pub windows: &'t [Block],
     pub mailbox: &'t Mailbox,
+    /// One, or none where there are no other hosts.
+    pub mail_shares: &'t [MailShares],
     pub inboxes: &'t [InboxRecord],
     pub cluster: &'t ClusterWords,
 }
@@ -182,8 +185,12 @@ impl<'t> View<'t> {
 
     /// Hash of a name, keyed per segment.
     pub fn hash(&self, name: &str) -> u64 {
+        self.hash_bytes(name.as_bytes())
+    }
+
+    pub fn hash_bytes(&self, bytes: &[u8]) -> u64 {
         let keys = &self.header.hash_keys;
-        SipHasher13::new_with_keys(keys[0].peek(), keys[1].peek()).hash(name.as_bytes())
+        SipHasher13::new_with_keys(keys[0].peek(), keys[1].peek()).hash(bytes)
     }
 
     /// Milliseconds since the segment was made; the same in all processes of the host.

@@ -235,8 +235,7 @@ mod tests {
         other.doorbells_to_ring();
         assert_eq!(table.audit_waiting(), [""; 0]);
 
-        let letter = other.compose(Urgency::Message, |_| Ok(()), |_| Envelope::default());
-        other.hand_over(letter.unwrap(), 1 << 20).unwrap();
+        other.hand_over(row, 1 << 20, |_| Ok(())).unwrap();
         finding(&table, "the link sleeps with letters");
         other.doorbells_to_ring();
         assert_eq!(table.audit_waiting(), [""; 0]);
@@ -246,10 +245,9 @@ mod tests {
     #[test]
     fn letters_need_a_link() {
         let table = table();
-        let (mut hands, _seats, _) = worker(&table);
+        let (mut hands, _seats, row) = worker(&table);
         let (_, link) = process(&table, LINK, Role::Link);
-        let letter = hands.compose(Urgency::Message, |_| Ok(()), |_| Envelope::default());
-        hands.hand_over(letter.unwrap(), 1 << 20).unwrap();
+        hands.hand_over(row, 1 << 20, |_| Ok(())).unwrap();
         assert_eq!(table.audit_waiting(), [""; 0]);
         drop(link);
         table.view().controls[usize::from(LINK)]

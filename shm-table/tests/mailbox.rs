@@ -8,8 +8,8 @@ mod common;
 
 use common::{connect, login, small, used, worker};
 use shm_table::{
-    Elsewhere, Envelope, FIRST_WORKER, GroupLimits, Hands, HandsSettings, INBOX_IDS, LINK, Mail,
-    NotTaken, ProcessId, Role, Seats, State, Table, Transport, Urgency,
+    Elsewhere, FIRST_WORKER, GroupLimits, Hands, HandsSettings, INBOX_IDS, LINK, Mail, Newcomer,
+    NotTaken, ProcessId, Role, RowHandle, Seats, Share, State, Table, Transport,
 };
 
 const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
@@ -25,15 +25,23 @@ fn link(table: &Table) -> (ProcessId, Hands<'_>) {
     (me, hands)
 }
 
+/// Somebody without a row of his own.
+const NOBODY: RowHandle = RowHandle {
+    row: 99,
+    generation: 0,
+};
+
 fn hand_over(hands: &mut Hands<'_>, body: &str, bytes_max: u64) -> Result<(), NotTaken> {
-    let message = hands
-        .compose(
-            Urgency::Message,
-            |w| w.write_all(body.as_bytes()),
-            |_| Envelope::default(),
-        )
-        .unwrap();
-    hands.hand_over(message, bytes_max)
+    hand_over_from(hands, NOBODY, body, bytes_max)
+}
+
+fn hand_over_from(
+    hands: &mut Hands<'_>,
+    from: RowHandle,
+    body: &str,
+    bytes_max: u64,
+) -> Result<(), NotTaken> {
+    hands.hand_over(from, bytes_max, |w| w.write_all(body.as_bytes()))
 }
 
 fn text(hands: &Hands<'_>, mail: Mail) -> String {
@@ -79,7 +87,7 @@ fn letters_come_once_and_in_order_and_go_in_any_order() {
     link.settle(first[1].0);
     link.settle(first[1].0);
     let left = link.mailbox_bytes();
-    assert_eq!(left, 1 + 64);
+    assert_eq!(left, 256, "what it counts is the block that it occupies");
     link.settle(first[0].0);
     assert_eq!(link.mailbox_bytes(), 0);
     assert!(!link.has_mail());
@@ -102,14 +110,129 @@ fn a_full_mailbox_and_an_absent_link_take_nothing() {
     assert_eq!(hand_over(&mut worker, "x", 1 << 20), Err(NotTaken::Away));
     let (me, mut link) = link(&table);
     link.open_mailbox();
-    hand_over(&mut worker, "x", 150).unwrap();
-    hand_over(&mut worker, "x", 150).unwrap();
-    assert_eq!(hand_over(&mut worker, "x", 150), Err(NotTaken::Full));
+    // Three that share no account by chance.
+    let mut senders: Vec<RowHandle> = Vec::new();
+    for row in 100.. {
+        let from = RowHandle { row, generation: 7 };
+        let accounts = |from: &RowHandle| worker.mail_accounts(*from);
+        if senders.iter().all(|one| accounts(one) != accounts(&from)) {
+            senders.push(from);
+        }
+        if senders.len() == 3 {
+            break;
+        }
+    }
+    let mut put = |from, max| hand_over_from(&mut worker, from, "x", max);
+    put(senders[0], 520).unwrap();
+    put(senders[1], 520).unwrap();
+    assert_eq!(put(senders[2], 520), Err(NotTaken::Full));
     table.process_ended(me);
-    hand_over(&mut worker, "x", 1 << 20).expect("the next link comes at once");
+    put(senders[2], 1 << 20).expect("the next link comes at once");
     table.await_start(LINK, Role::Link, table.now_ms() + 1000);
-    assert_eq!(hand_over(&mut worker, "x", 1 << 20), Err(NotTaken::Away));
+    assert_eq!(put(senders[2], 1 << 20), Err(NotTaken::Away));
     assert_eq!(table.audit(), Vec::<String>::new());
+}
+
+/// Seats a connection from an address, and logs a user in.
+fn login_from(
+    seats: &mut Seats<'_>,
+    (id, hands): (ProcessId, &mut Hands<'_>),
+    address: &str,
+    user: &str,
+) -> RowHandle {
+    let row = seats
+        .seat(&Newcomer {
+            transport: Transport::Tcp,
+            peer: format!("{address}:4711").parse().unwrap(),
+            worker: id,
+            deadline_ms: 1_000_000_000,
+            consumed_at_accept: 0,
+            written_at_accept: 0,
+        })
+        .unwrap();
+    hands.claim(row, State::Connected, 0).unwrap();
+    login(hands, row, user);
+    row
+}
+
+/// Fills the mailbox from a row until it is refused; how many letters of one block that took, and whose share is used up.
+fn fill(hands: &mut Hands<'_>, from: RowHandle) -> (u64, NotTaken) {
+    let mut taken = 0;
+    loop {
+        match hand_over_from(hands, from, "x", 100 * 256) {
+            Ok(()) => taken += 1,
+            Err(refused) => return (taken, refused),
+        }
+    }
+}
+
+/// Sessions that no two share an account by chance: four of eve's and one of each of six others at one address, and ann's at another.
+fn senders(seats: &mut Seats<'_>, id: ProcessId, hands: &mut Hands<'_>) -> Option<Vec<RowHandle>> {
+    let names = ["eve", "eve", "eve", "eve", "m0", "m1", "m2", "m3", "m4", "m5"];
+    let come = |name| login_from(seats, (id, hands), "10.0.0.1", name);
+    let mut rows: Vec<RowHandle> = names.map(come).to_vec();
+    rows.push(login_from(seats, (id, hands), "10.0.0.2", "ann"));
+    let accounts = rows.iter().map(|row| hands.mail_accounts(*row));
+    let accounts: Vec<_> = accounts.collect();
+    let counts = Share::ALL.map(|share| {
+        let numbers = accounts.iter().map(|accounts| accounts.number(share));
+        numbers.collect::<std::collections::HashSet<_>>().len()
+    });
+    assert!(counts[0] <= 11 && counts[1] <= 8 && counts[2] <= 2);
+    (counts == [11, 8, 2]).then_some(rows)
+}
+
+#[test]
+fn sessions_users_and_addresses_have_shares_of_what_is_free() {
+    while !shares_of_what_is_free() {}
+}
+
+fn shares_of_what_is_free() -> bool {
+    let table = small();
+    let mut seats = Seats::new(&table);
+    let (id, mut hands) = worker(&table, 0);
+    let (_, mut link) = link(&table);
+    link.open_mailbox();
+    let Some(rows) = senders(&mut seats, id, &mut hands) else {
+        return false;
+    };
+    let (eve, others, ann) = (&rows[..4], &rows[4..10], rows[10]);
+    let session = |taken| (taken, NotTaken::Share(Share::Session));
+    // A session may have a quarter of what is free: 20 while 80 are; the next 16 while 64 are; and of this user no more than half.
+    assert_eq!(fill(&mut hands, eve[0]), session(20));
+    let (second, refused) = fill(&mut hands, eve[1]);
+    assert!((12..=16).contains(&second), "{second} {refused:?}");
+    let (third, refused) = fill(&mut hands, eve[2]);
+    assert_eq!(refused, NotTaken::Share(Share::User), "{third}");
+    let (fourth, refused) = fill(&mut hands, eve[3]);
+    assert_eq!((fourth, refused), (0, NotTaken::Share(Share::User)));
+    assert!((33..=34).contains(&(20 + second + third)), "a third of all");
+    // Other users of the address find room, until all of them have as much as is left.
+    let more: Vec<_> = others.iter().map(|row| fill(&mut hands, *row)).collect();
+    assert_eq!(more.last(), Some(&(0, NotTaken::Share(Share::Address))));
+    let of_address = 33 + more.iter().map(|(taken, _)| taken).sum::<u64>();
+    assert!((49..=51).contains(&of_address), "{of_address}: half of all");
+    // Whoever comes from elsewhere finds a quarter of what is left.
+    assert_eq!(fill(&mut hands, ann), session(10));
+    assert_eq!(table.audit(), Vec::<String>::new());
+
+    // What is settled is free again, for its sender.
+    let mail = all(&mut link);
+    for (mail, _) in &mail[..mail.len() / 2] {
+        link.settle(*mail);
+    }
+    assert_eq!(table.audit(), Vec::<String>::new());
+    assert!(hand_over_from(&mut hands, eve[0], "x", 100 * 256).is_ok());
+    // A recovery counts the same.
+    table.recover(&mut seats, &[]);
+    assert_eq!(table.audit(), Vec::<String>::new());
+    for (mail, _) in all(&mut link).iter().chain(&mail[mail.len() / 2..]) {
+        link.settle(*mail);
+    }
+    assert_eq!(link.mailbox_bytes(), 0);
+    assert_eq!(fill(&mut hands, eve[3]), session(20));
+    assert_eq!(table.audit(), Vec::<String>::new());
+    true
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod cluster_messages;
 mod cluster_outages;
 mod cluster_partition;
 mod cluster_policy;
+mod cluster_shares;
 mod cluster_storms;
 mod commands;
 mod content;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::section::{DATA_HEAD_BYTES, PARCEL_HEAD_BYTES, begin_data, finish_data, put_parcel};
-use super::{Acknowledgement, Outcome, WINDOW};
+use super::{Acknowledgement, Outcome, WINDOW, WINDOW_BYTES};
 use crate::parcel;
 
 /// How long an answer is waited for before everything unanswered is sent again; doubles up to the longest while nothing is answered.
@@ -23,6 +23,8 @@ pub struct Broken;
 pub struct Outgoing {
     lane: u64,
     parcels: VecDeque<(u64, Bytes)>,
+    /// Their bytes.
+    bytes: usize,
     /// Parcels that were ever answered: the place of the oldest one here.
     answered: u64,
     /// The place that has number 0 in this lane.
@@ -41,6 +43,7 @@ impl Outgoing {
         Outgoing {
             lane,
             parcels: VecDeque::new(),
+            bytes: 0,
             answered: 0,
             start: 0,
             sent: 0,
@@ -52,13 +55,14 @@ impl Outgoing {
 
     /// Appends a parcel; its place, by which it can be [given up](Self::give_up).
     pub fn push(&mut self, ticket: u64, parcel: Bytes) -> u64 {
+        self.bytes += parcel.len();
         self.parcels.push_back((ticket, parcel));
         self.answered + self.parcels.len() as u64 - 1
     }
 
-    /// Parcels that are not answered.
-    pub fn len(&self) -> usize {
-        self.parcels.len()
+    /// True if one more parcel could be sent at once. What has to wait waits in front of the lane, where senders have their turns.
+    pub fn has_room(&self) -> bool {
+        self.parcels.len() < WINDOW && self.bytes < WINDOW_BYTES
     }
 
     /// True if something could be sent now that never was.
@@ -72,7 +76,9 @@ impl Outgoing {
         let index = place.checked_sub(self.answered).map(|index| index as usize);
         let parcel = index.and_then(|index| self.parcels.get_mut(index));
         if let Some(parcel) = parcel.filter(|(theirs, _)| *theirs == ticket) {
-            *parcel = (0, parcel::void());
+            let void = parcel::void();
+            self.bytes = self.bytes + void.len() - parcel.1.len();
+            *parcel = (0, void);
         }
     }
 
@@ -178,8 +184,9 @@ impl Outgoing {
                 return Err(Broken);
             }
             for outcome in outcomes.into_iter().skip(skip).take(count) {
-                if let Some((ticket, _)) = self.parcels.pop_front() {
+                if let Some((ticket, parcel)) = self.parcels.pop_front() {
                     self.answered += 1;
+                    self.bytes -= parcel.len();
                     each(ticket, outcome);
                 }
             }

@@ -1,11 +1,14 @@
 //! Letters for other hosts: handed over by workers, taken and settled by the link.
 
 use std::collections::VecDeque;
+use std::io;
 
-use super::{Hands, Message};
+use super::{Envelope, Full, Hands, Urgency};
+use crate::arena::BLOCK_BYTES;
 use crate::control::ProcessState;
-use crate::handle::LINK;
-use crate::mailbox::{LETTER_BYTES, NO_ROW, letter_bytes};
+use crate::handle::{LINK, RowHandle};
+use crate::mail_shares::{ACCOUNTS_BYTES, MailAccounts, Share};
+use crate::mailbox::{NO_ROW, letter_bytes};
 use crate::outbox;
 use crate::pool::{Hold, Item};
 use crate::two_copies::Stream;
@@ -16,6 +19,9 @@ pub enum NotTaken {
     /// As much waits for other hosts as may, or the arena is at its limit.
     #[error("as much waits for other hosts as may")]
     Full,
+    /// The sender has its share of what may wait; others still find room.
+    #[error("as much of this sender waits for other hosts as may")]
+    Share(Share),
     /// There is no link, and will not be one soon.
     #[error("there is no link to other hosts now")]
     Away,
@@ -57,11 +63,27 @@ impl Open {
 }
 
 impl Hands<'_> {
-    /// Puts a composed message (with an envelope of nothing) into the link's mailbox, unless the letters in it would have more
-    /// than `bytes_max` bytes. If it is not taken, the message is given back to the arena.
-    pub fn hand_over(&mut self, message: Message, bytes_max: u64) -> Result<(), NotTaken> {
-        let room = self.room_for_letter(&message, bytes_max);
-        let node = room.and_then(|()| self.nodes.pop().ok_or(NotTaken::Full));
+    /// Puts a letter of a session into the link's mailbox: `write` appends its bytes to what it is given. Refused where the letters in the
+    /// mailbox would occupy more than `bytes_max` bytes, and where the session, its user or its address would have more than its share.
+    pub fn hand_over(
+        &mut self,
+        from: RowHandle,
+        bytes_max: u64,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<(), NotTaken> {
+        let accounts = self.mail_accounts(from);
+        // Who is past his share does not have it composed first.
+        self.room_for_letter(accounts, BLOCK_BYTES as u64, bytes_max)?;
+        let write = |w: &mut Vec<u8>| {
+            w.extend_from_slice(&accounts.bytes());
+            write(w)
+        };
+        let message = self
+            .compose(Urgency::Message, write, |_| Envelope::default())
+            .map_err(|Full| NotTaken::Full)?;
+        let bytes = u64::from(message.cost);
+        let room = self.room_for_letter(accounts, bytes, bytes_max);
+        let node = room.and_then(|()| self.node_for_letter());
         let node = node.inspect_err(|_| self.free_chain(message.first))?;
         let mailbox = self.view.mailbox;
         self.view.arena.heads[message.first as usize].refs.put(1);
@@ -69,7 +91,10 @@ impl Hands<'_> {
         let entry = &self.view.nodes[node as usize];
         entry.message.put(message.first + 1);
         entry.newer.put(0);
-        mailbox.queued.add(letter_bytes(&self.view, node));
+        mailbox.queued.add(bytes);
+        for shares in self.view.mail_shares {
+            shares.add(accounts, bytes);
+        }
         entry.hold().put(Hold::Shared.word());
         let pushed = outbox::push(&mailbox.out_top, self.view.nodes, NO_ROW, node);
         debug_assert!(
@@ -81,18 +106,38 @@ impl Hands<'_> {
         Ok(())
     }
 
-    fn room_for_letter(&mut self, message: &Message, bytes_max: u64) -> Result<(), NotTaken> {
+    /// The accounts in which letters of a session are counted.
+    pub fn mail_accounts(&self, from: RowHandle) -> MailAccounts {
+        MailAccounts::of(&self.view, from)
+    }
+
+    fn room_for_letter(
+        &self,
+        accounts: MailAccounts,
+        bytes: u64,
+        bytes_max: u64,
+    ) -> Result<(), NotTaken> {
         let control = &self.view.controls[usize::from(LINK)];
         match ProcessState::of(control.state.get()) {
             ProcessState::Unused | ProcessState::Waiting => return Err(NotTaken::Away),
             ProcessState::Starting | ProcessState::Running | ProcessState::Ended => {}
         }
-        let bytes = self.view.arena.message_bytes(message.first, false) as u64 + LETTER_BYTES;
-        if self.view.mailbox.pending() + bytes > bytes_max {
+        let free = bytes_max.saturating_sub(self.view.mailbox.pending());
+        let shares = self.view.mail_shares.first();
+        if let Some(share) = shares.and_then(|shares| shares.exceeded(accounts, bytes, free)) {
+            return Err(NotTaken::Share(share));
+        }
+        if bytes > free {
             return Err(NotTaken::Full);
         }
-        let (_, reserve) = self.reserve(super::Urgency::Message);
-        self.fill_nodes(1, reserve).then_some(()).ok_or(NotTaken::Full)
+        Ok(())
+    }
+
+    fn node_for_letter(&mut self) -> Result<u32, NotTaken> {
+        let (_, reserve) = self.reserve(Urgency::Message);
+        let filled = self.fill_nodes(1, reserve);
+        let node = filled.then(|| self.nodes.pop()).flatten();
+        node.ok_or(NotTaken::Full)
     }
 
     /// Takes the mailbox over: every letter that no link has settled comes (again) from [`Self::next_mail`], the oldest first. Returns which
@@ -155,19 +200,18 @@ impl Hands<'_> {
             || self.view.mailbox.has_new(&self.mail.stream)
     }
 
-    /// Appends a letter's bytes to `into`.
-    pub fn read_mail(&self, mail: Mail, into: &mut Vec<u8>) {
-        let Some(first) = self.view.nodes[mail.node as usize]
-            .message
-            .peek()
-            .checked_sub(1)
-        else {
-            return;
+    /// Appends a letter's bytes to `into`; whose it is.
+    pub fn read_mail(&self, mail: Mail, into: &mut Vec<u8>) -> MailAccounts {
+        let message = self.view.nodes[mail.node as usize].message.peek();
+        let Some(first) = message.checked_sub(1) else {
+            return MailAccounts::default();
         };
-        self.view.arena.pieces(first, false, 0, |piece| {
+        let arena = self.view.arena;
+        arena.pieces(first, false, ACCOUNTS_BYTES, |piece| {
             into.extend_from_slice(piece);
             true
         });
+        MailAccounts::of_letter(&self.view, first)
     }
 
     /// A letter is done with: its outcome is known and was told. In any order, each once.
@@ -178,13 +222,21 @@ impl Hands<'_> {
             return;
         };
         *settled = true;
-        let bytes = letter_bytes(&self.view, *node);
-        let message = self.view.nodes[*node as usize].message.swap(0);
+        let message = &self.view.nodes[*node as usize].message;
+        let Some(first) = message.peek().checked_sub(1) else {
+            return;
+        };
+        let bytes = letter_bytes(&self.view, first);
+        let accounts = MailAccounts::of_letter(&self.view, first);
+        message.swap(0);
         let mailbox = self.view.mailbox;
         mailbox
             .settled
             .put(mailbox.settled.peek().wrapping_add(bytes));
-        self.release_message(message, 1);
+        for shares in self.view.mail_shares {
+            shares.sub(accounts, bytes);
+        }
+        self.release_message(first + 1, 1);
         self.drop_settled();
     }
 
@@ -219,7 +271,7 @@ impl Hands<'_> {
         self.written = nodes;
     }
 
-    /// Bytes of letters that are not settled.
+    /// Bytes that letters occupy that are not settled.
     pub fn mailbox_bytes(&self) -> u64 {
         self.view.mailbox.pending()
     }

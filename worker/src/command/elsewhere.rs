@@ -4,7 +4,7 @@ use std::io;
 
 use protocol::letter::{Kind, Letter};
 use protocol::reply::Status;
-use shm_table::{Counter, Elsewhere, Envelope, NotTaken, Urgency};
+use shm_table::{Counter, Elsewhere, NotTaken, RowHandle, Share};
 
 use super::message_id::MessageId;
 use crate::connection::Connection;
@@ -19,6 +19,8 @@ pub(super) enum Fate {
     WithLink,
     /// There was no room, and nobody has it.
     NoRoom,
+    /// The sender has its share of what may wait for other hosts, and nobody has it.
+    PastShare(Share),
     /// Nobody here has it, and other hosts cannot be reached.
     Unreachable,
 }
@@ -76,7 +78,7 @@ impl Work<'_> {
             id: outbound.id,
             body: &[],
         };
-        match self.post(&letter, body) {
+        match self.post(connection.handle, &letter, body) {
             Ok(()) if reached => Fate::Here(here),
             Ok(()) => Fate::WithLink,
             Err(refused) => {
@@ -84,6 +86,7 @@ impl Work<'_> {
                 match refused {
                     _ if reached => Fate::Here(here),
                     NotTaken::Full => Fate::NoRoom,
+                    NotTaken::Share(share) => Fate::PastShare(share),
                     NotTaken::Away => Fate::Unreachable,
                 }
             }
@@ -93,6 +96,7 @@ impl Work<'_> {
     /// Puts a letter into the link's mailbox.
     pub(super) fn post(
         &mut self,
+        from: RowHandle,
         letter: &Letter<'_>,
         body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Result<(), NotTaken> {
@@ -100,13 +104,24 @@ impl Work<'_> {
             letter.write_head(w)?;
             body(w)
         };
-        let message = self
-            .hands
-            .compose(Urgency::Message, write, |_| Envelope::default())
-            .map_err(|_| NotTaken::Full)?;
-        self.hands
-            .hand_over(message, self.settings.cluster.queue_bytes)?;
+        let bytes_max = self.settings.cluster.queue_bytes;
+        self.hands.hand_over(from, bytes_max, write)?;
         self.hands.count(Counter::HandedOver, 1);
         Ok(())
+    }
+}
+
+/// What a sender is told that is past its share.
+pub(super) fn past_share(share: Share) -> &'static str {
+    match share {
+        Share::Session => {
+            "as much from this session waits for other hosts as one session may have now; try again later"
+        }
+        Share::User => {
+            "as much from this user's sessions waits for other hosts as one user may have now; try again later"
+        }
+        Share::Address => {
+            "as much from this address waits for other hosts as one address may have now; try again later"
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `who`: which users are there, with what devices, or when they were last seen.
 //!
-//! In a cluster the link answers, who can ask the other hosts. Where that cannot be, what is known here is told, and that it is not all.
+//! In a cluster the link answers, who can ask the other hosts. Where that cannot be, what is known here is told, and that it is not all;
+//! but whose questions are past their share of the link is refused.
 
 use std::borrow::Cow;
 use std::io;
@@ -8,8 +9,9 @@ use std::io;
 use protocol::code::ErrorCode;
 use protocol::letter::{Kind, Letter};
 use protocol::reply::{self, Device, PresenceUser};
-use shm_table::{Name, RowHandle};
+use shm_table::{Name, NotTaken, RowHandle};
 
+use super::elsewhere::past_share;
 use crate::connection::Connection;
 use crate::work::Work;
 
@@ -138,10 +140,10 @@ fn answer(
 }
 
 impl Work<'_> {
-    /// Hands a question to the link; false where this host has to answer alone.
+    /// Hands a question to the link, or refuses it; false where this host has to answer alone.
     fn ask_others(
         &mut self,
-        connection: &Connection,
+        connection: &mut Connection,
         kind: Kind,
         group: &str,
         id: Option<&str>,
@@ -162,7 +164,14 @@ impl Work<'_> {
             id,
             body: &[],
         };
-        self.post(&letter, names).is_ok()
+        match self.post(connection.handle, &letter, names) {
+            Ok(()) => true,
+            Err(NotTaken::Share(share)) => {
+                self.refuse(connection, ErrorCode::Overloaded, past_share(share), id);
+                true
+            }
+            Err(NotTaken::Full | NotTaken::Away) => false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use protocol::reply::{self, MessageParts, Status, To};
 use protocol::request::Send;
 use shm_table::RowHandle;
 
-use super::elsewhere::{Fate, Outbound};
+use super::elsewhere::{Fate, Outbound, past_share};
 use super::message_id::MessageId;
 use crate::connection::Connection;
 use crate::fanout::Note;
@@ -165,6 +165,10 @@ impl Work<'_> {
             Fate::NoRoom => {
                 let sentence = "the server has no room for this message now";
                 self.refuse(connection, ErrorCode::Overloaded, sentence, id);
+                return;
+            }
+            Fate::PastShare(share) => {
+                self.refuse(connection, ErrorCode::Overloaded, past_share(share), id);
                 return;
             }
             Fate::Unreachable => {
