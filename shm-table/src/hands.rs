@@ -10,6 +10,7 @@ mod receive;
 mod room;
 mod send;
 mod session;
+mod shares;
 mod turn;
 mod windows;
 
@@ -92,6 +93,8 @@ pub struct Hands<'t> {
     touched: u64,
     /// Where the search for a forgettable user goes on.
     forget_at: u32,
+    /// Who holds how many groups and memberships, while they are short.
+    census: Option<shares::Census>,
 }
 
 impl Table {
@@ -121,6 +124,7 @@ impl Table {
             mail: mail::Open::default(),
             touched: 0,
             forget_at: 0,
+            census: None,
         }
     }
 }

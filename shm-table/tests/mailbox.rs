@@ -12,7 +12,7 @@ use shm_table::{
     NotTaken, ProcessId, Role, Seats, State, Table, Transport, Urgency,
 };
 
-const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
+const LIMITS: GroupLimits = GroupLimits::per_session(100);
 
 fn link(table: &Table) -> (ProcessId, Hands<'_>) {
     let me = table.start_process(LINK, Role::Link);
