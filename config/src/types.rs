@@ -97,15 +97,16 @@ pub struct Limits {
     pub message_bytes: u32,
     /// Most bytes queued for one session; past it: slow consumer.
     pub outbox_bytes: u64,
-    /// Messages a second and session; 0 = off.
+    /// Messages a second and session, and all other input at an exchange rate; 0 = off.
     pub messages_per_second: u32,
     /// How many may come at once; 0 = as many as `messages_per_second`.
     pub message_burst: u32,
-    /// Refused messages in a row after which a session is closed (4029).
+    /// Refused messages without a calm second between them after which a session is closed (4029).
     pub rate_limit_strikes: u32,
-    /// Connections from one address (IPv6: one /64 network); 0 = off.
+    /// Connections from one address (IPv6: one /64 network, and four times as many from one /48); 0 = off, and with it the shares of an
+    /// address in rows, groups and memberships.
     pub connections_per_ip: u32,
-    /// Sessions of one user; 0 = off.
+    /// Sessions of one user; 0 = off, and with it the shares of a user in groups and memberships.
     pub sessions_per_user: u32,
     /// What a second login of the same user does.
     pub same_user: SameUser,

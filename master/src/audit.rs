@@ -181,7 +181,7 @@ mod tests {
 
     use shm_table::ProcessId;
 
-    use crate::vault::Network;
+    use crate::network::Network;
 
     /// A vault with one connection in row 3, generation 7, slot 4; three bytes read from it and five written.
     fn vault() -> (Vault, TcpStream) {

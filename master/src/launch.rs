@@ -23,6 +23,7 @@ use crate::poller::{Poller, Token};
 use crate::post::Post;
 use crate::refusals::Refusals;
 use crate::segment::Segment;
+use crate::shares::Shares;
 use crate::shortage::Shortage;
 use crate::signals::Signals;
 use crate::source::Source;
@@ -142,6 +143,7 @@ pub fn assemble<'t>(parts: Parts, pid_file: &'t PidFile, segment: &'t Segment) -
         reload_again: false,
         phase: Phase::Starting,
         refusals: Refusals::default(),
+        shares: Shares::default(),
         shortage: Shortage::default(),
         logs_again_at: None,
         packet: packet::Buffer::default(),

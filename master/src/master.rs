@@ -22,6 +22,7 @@ use crate::post::Post;
 use crate::refusals::Refusals;
 use crate::reload::Reload;
 use crate::segment::Segment;
+use crate::shares::Shares;
 use crate::shortage::Shortage;
 use crate::signals::{Signals, Wish};
 use crate::source::Source;
@@ -65,6 +66,7 @@ pub struct Master<'t> {
     pub signals: Signals,
     pub listeners: Listeners,
     pub refusals: Refusals,
+    pub shares: Shares,
     pub control: ControlSocket,
     pub shortage: Shortage,
     /// When the log is handed round again, where there was no descriptor for it.

@@ -2,7 +2,8 @@
 //!
 //! Closing at once would lose the answer: a socket that is closed with unread bytes resets the connection, and the client's system
 //! throws away what it has received. So the sending side is shut, and the connection lingers until the client closes or a moment has
-//! passed. At most `limits.refusals` linger at a time; past that a newcomer is closed at once.
+//! passed. At most `limits.refusals` linger at a time. Past that the oldest of the address that has the most of them is closed for one of an
+//! address that has fewer, and any other newcomer at once: a flood from one address leaves the others their sentence.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
@@ -13,6 +14,7 @@ use nix::sys::epoll::EpollFlags;
 use protocol::code::{CloseCode, ErrorCode};
 use shm_table::Transport;
 
+use crate::network::{Crowd, Network};
 use crate::poller::{Poller, Token};
 
 /// How long a refused newcomer may take to close.
@@ -28,6 +30,8 @@ pub enum Reason {
     Full,
     /// `limits.connections_per_ip` is reached.
     TooManyFromThere,
+    /// Rows are short, and as many as are free are taken from there already.
+    ShareFromThere,
     /// The server is stopping.
     Draining,
     /// No worker lives, and none can be started.
@@ -39,6 +43,9 @@ impl Reason {
         match self {
             Self::Full => "the server is full, try again later",
             Self::TooManyFromThere => "too many connections from your address",
+            Self::ShareFromThere => {
+                "the server is nearly full, and your address has its share of it; try again later"
+            }
             Self::Draining => "the server is stopping, try again later",
             Self::Unserved => "no process of the server can serve you now, try again later",
         }
@@ -48,7 +55,8 @@ impl Reason {
 /// The refusals that are in progress.
 #[derive(Default)]
 pub struct Refusals {
-    lingering: HashMap<u32, TcpStream>,
+    lingering: HashMap<u32, (TcpStream, Network)>,
+    crowd: Crowd,
     /// In the order of their ends, which is that of their beginnings. Some have ended early.
     ends: VecDeque<(Instant, u32)>,
     next: u32,
@@ -69,18 +77,54 @@ impl Refusals {
         &mut self,
         poller: &Poller,
         connection: TcpStream,
+        network: Network,
         transport: Transport,
         reason: Reason,
         most: u32,
     ) {
         self.total += 1;
-        if self.lingering.len() < most as usize {
-            self.let_go(poller, connection, &answer(transport, reason), most);
+        if self.has_room(poller, network, most) {
+            let words = answer(transport, reason);
+            self.let_go(poller, connection, network, &words, most);
         }
     }
 
+    /// Makes room for one more of a network, if there is none and another network has more than this one.
+    fn has_room(&mut self, poller: &Poller, network: Network, most: u32) -> bool {
+        if self.lingering.len() < most as usize {
+            return true;
+        }
+        let Some((largest, count)) = self.crowd.largest() else {
+            return false;
+        };
+        if count <= self.crowd.of_network(network) + 1 {
+            return false;
+        }
+        let is_largest = |number: &u32| {
+            let lingering = self.lingering.get(number);
+            lingering.is_some_and(|(_, network)| *network == largest)
+        };
+        let oldest = self.ends.iter().map(|(_, number)| *number).find(is_largest);
+        if let Some(oldest) = oldest {
+            self.closed(poller, oldest);
+        }
+        // Those that ended before their time are forgotten before they are many.
+        if self.ends.len() > 2 * most as usize {
+            self.ends
+                .retain(|(_, number)| self.lingering.contains_key(number));
+        }
+        self.lingering.len() < most as usize
+    }
+
     /// Tells a client its last words and lets it go: those of whom too many linger already without waiting whether they arrive.
-    pub fn let_go(&mut self, poller: &Poller, mut connection: TcpStream, words: &[u8], most: u32) {
+    pub fn let_go(
+        &mut self,
+        poller: &Poller,
+        mut connection: TcpStream,
+        network: Network,
+        words: &[u8],
+        most: u32,
+    ) {
         // A new connection has room for these few bytes; one that has not, or is gone, is not told.
         let told = !words.is_empty()
             && connection.write_all(words).is_ok()
@@ -97,7 +141,8 @@ impl Refusals {
             .add(&connection, Token::Refusal(number), flags)
             .is_ok()
         {
-            self.lingering.insert(number, connection);
+            self.lingering.insert(number, (connection, network));
+            self.crowd.add(network);
             self.ends.push_back((Instant::now() + LINGER, number));
         }
     }
@@ -109,7 +154,8 @@ impl Refusals {
 
     /// The client has closed, or broken the connection.
     pub fn closed(&mut self, poller: &Poller, number: u32) {
-        if let Some(connection) = self.lingering.remove(&number) {
+        if let Some((connection, network)) = self.lingering.remove(&number) {
+            self.crowd.remove(network);
             poller.remove(&connection);
         }
         // Those that are over need no end any more; without this the queue would grow with the rate of refusals.
@@ -194,11 +240,23 @@ mod tests {
 
         /// A client that has sent something and is then refused.
         fn refused(&mut self, transport: Transport, most: u32) -> TcpStream {
+            self.refused_from(1, transport, most)
+        }
+
+        /// The same, of one of several networks.
+        fn refused_from(&mut self, from: u8, transport: Transport, most: u32) -> TcpStream {
+            let network = Network::of([192, 0, 2, from].into());
             let mut client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
             client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
             let connection = self.listener.accept().unwrap().0;
-            self.refusals
-                .refuse(&self.poller, connection, transport, Reason::Full, most);
+            self.refusals.refuse(
+                &self.poller,
+                connection,
+                network,
+                transport,
+                Reason::Full,
+                most,
+            );
             client
         }
 
@@ -279,5 +337,26 @@ mod tests {
             (scene.refusals.in_progress(), scene.refusals.ends.len()),
             (0, 0)
         );
+    }
+
+    #[test]
+    fn a_flood_from_one_network_leaves_the_others_their_sentence() {
+        let mut scene = Scene::new();
+        let told = |scene: &mut Scene, from| {
+            let mut client = scene.refused_from(from, Transport::Tcp, 8);
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer);
+            (client, !answer.is_empty())
+        };
+        let flood: Vec<_> = (0..100).map(|_| told(&mut scene, 1)).collect();
+        assert_eq!(flood.iter().filter(|(_, told)| *told).count(), 8);
+        let others: Vec<_> = (2..6).map(|from| told(&mut scene, from)).collect();
+        assert!(others.iter().all(|(_, told)| *told));
+        assert!(
+            !told(&mut scene, 1).1,
+            "they have more than their part still"
+        );
+        assert_eq!(scene.refusals.in_progress(), 8);
+        assert!(scene.refusals.ends.len() <= 17);
     }
 }

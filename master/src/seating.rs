@@ -15,9 +15,9 @@ use crate::channels::row_of;
 use crate::cli::RoleName;
 use crate::listeners::Accepted;
 use crate::master::Master;
+use crate::network::Network;
 use crate::refusals::Reason;
 use crate::stop::Phase;
-use crate::vault::Network;
 
 /// Newcomers taken from one listener in one turn, so that a crowd does not keep the master from its other duties.
 const BATCH_MAX: usize = 256;
@@ -51,18 +51,15 @@ impl Master<'_> {
 
     fn seat(&mut self, connection: TcpStream, peer: SocketAddr, transport: Transport) {
         if self.phase.is_stopping() {
-            return self.refuse(connection, transport, Reason::Draining);
+            return self.refuse(connection, peer, transport, Reason::Draining);
+        }
+        if let Some(reason) = self.row_refusal(peer.ip(), false) {
+            return self.refuse(connection, peer, transport, reason);
         }
         let network = Network::of(peer.ip());
-        let most = self.config.limits.connections_per_ip;
-        // Whoever comes through a proxy is counted once it has said who that is: see `learn_clients`.
-        let counts = most > 0 && !self.config.server.is_proxy(peer.ip());
-        if counts && self.vault.of_network(network) >= most {
-            return self.refuse(connection, transport, Reason::TooManyFromThere);
-        }
         // The listeners are open only while there is a worker; the last one may have died or left in this very turn.
         let Some(worker) = self.least_loaded().or_else(|| self.next_worker()) else {
-            return self.refuse(connection, transport, Reason::Unserved);
+            return self.refuse(connection, peer, transport, Reason::Unserved);
         };
         let limits = &self.config.limits;
         let timeout_ms = match transport {
@@ -82,7 +79,8 @@ impl Master<'_> {
             consumed_at_accept: low(counts.consumed),
             written_at_accept: low(counts.written),
         }) else {
-            return self.refuse(connection, transport, Reason::Full);
+            self.make_room();
+            return self.refuse(connection, peer, transport, Reason::Full);
         };
         let seat = Seat {
             row: row.row,
@@ -92,19 +90,17 @@ impl Master<'_> {
         if let Some(occupant) = self.occupants().find(|o| o.id == worker) {
             occupant.channel.queue_seat(seat);
         }
+        self.make_room();
     }
 
     /// Connections came through a proxy: they are counted where they really come from, and those that are too many are ended.
     pub fn learn_clients(&mut self, clients: &[(Seat, IpAddr)]) {
-        let most = self.config.limits.connections_per_ip;
         for &(seat, address) in clients {
-            let network = Network::of(address);
             // Heard again, after a worker was replaced: it was let in then.
-            if !self.vault.moved(seat, network) {
+            if !self.vault.moved(seat, Network::of(address)) {
                 continue;
             }
-            let counts = most > 0 && !self.config.server.is_proxy(address);
-            if counts && self.vault.of_network(network) > most {
+            if self.row_refusal(address, true).is_some() {
                 self.refusals.note();
                 self.hands.order(row_of(seat), Order::CROWDED);
             }
@@ -113,7 +109,7 @@ impl Master<'_> {
     }
 
     /// Wakes the workers for whom an order was given.
-    fn ring(&mut self) {
+    pub fn ring(&mut self) {
         let slots = self.hands.doorbells_to_ring();
         for (slot, bell) in self.doorbells.iter().enumerate() {
             if slots & 1 << slot != 0 {
@@ -122,10 +118,17 @@ impl Master<'_> {
         }
     }
 
-    fn refuse(&mut self, connection: TcpStream, transport: Transport, reason: Reason) {
+    fn refuse(
+        &mut self,
+        connection: TcpStream,
+        peer: SocketAddr,
+        transport: Transport,
+        reason: Reason,
+    ) {
         self.refusals.refuse(
             &self.poller,
             connection,
+            Network::of(peer.ip()),
             transport,
             reason,
             self.config.limits.refusals,

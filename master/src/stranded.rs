@@ -154,14 +154,16 @@ impl Master<'_> {
         for seat in seats {
             let words = self.last_words(seat);
             self.table.end_unserved(&mut self.seats, row_of(seat));
-            if let Some(connection) = self.vault.release(seat) {
-                self.refusals.let_go(
-                    &self.poller,
-                    connection,
-                    &words,
-                    self.config.limits.refusals,
-                );
-            }
+            let Some((connection, network)) = self.vault.release(seat) else {
+                continue;
+            };
+            self.refusals.let_go(
+                &self.poller,
+                connection,
+                network,
+                &words,
+                self.config.limits.refusals,
+            );
         }
         self.table.drop_fanouts(&mut self.seats, slot);
         // Finds them done, and takes them out of everything.

@@ -13,8 +13,8 @@ use shm_table::{Slot, Transport};
 
 use crate::cli::RoleName;
 use crate::control_conversation::Conversation;
+use crate::network::Network;
 use crate::source::Source;
-use crate::vault::Network;
 
 /// The meaning of the fields below. Fields may be added without another number as long as what does not know them may leave them out.
 pub const FORMAT: u32 = 1;

@@ -3,40 +3,28 @@
 //! A connection stays open as long as its duplicate lies here, whatever happens to the worker that serves it.
 //! The counts by network and by worker follow from the entries and change with them.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use role::Seat;
-use serde::{Deserialize, Serialize};
 use shm_table::Slot;
 
-/// Whom `limits.connections_per_ip` counts as one: an IPv4 address, or the /64 network that a single IPv6 host usually has to itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Network(u64);
-
-impl Network {
-    /// The network an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // The prefix of IPv4-mapped addresses is no unicast network of IPv6.
-            IpAddr::V4(v4) => Self(0xffff << 32 | u64::from(v4.to_bits())),
-            IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64),
-        }
-    }
-}
+use crate::network::{Crowd, Network};
 
 struct Entry {
     connection: TcpStream,
     generation: u32,
     network: Network,
     worker: Slot,
+    /// When it was kept.
+    since: Instant,
 }
 
 /// Every client's connection.
 pub struct Vault {
     entries: Vec<Option<Entry>>,
-    by_network: HashMap<Network, u32>,
+    crowd: Crowd,
     by_worker: [u32; Slot::MAX as usize + 1],
 }
 
@@ -47,7 +35,7 @@ impl Vault {
             entries: std::iter::repeat_with(|| None)
                 .take(rows as usize)
                 .collect(),
-            by_network: HashMap::new(),
+            crowd: Crowd::default(),
             by_worker: [0; Slot::MAX as usize + 1],
         }
     }
@@ -57,13 +45,14 @@ impl Vault {
         let Some(entry) = self.entries.get_mut(seat.row as usize) else {
             return;
         };
-        *self.by_network.entry(network).or_default() += 1;
+        self.crowd.add(network);
         self.by_worker[usize::from(worker)] += 1;
         let before = entry.replace(Entry {
             connection,
             generation: seat.generation,
             network,
             worker,
+            since: Instant::now(),
         });
         if let Some(before) = before {
             // The table gave a row twice. The counts stay true; the older connection ends.
@@ -97,8 +86,9 @@ impl Vault {
     }
 
     /// Gives a connection out of the hand, which nobody serves any more. `None`: it is not here.
-    pub fn release(&mut self, seat: Seat) -> Option<TcpStream> {
-        self.take(seat).map(|entry| entry.connection)
+    pub fn release(&mut self, seat: Seat) -> Option<(TcpStream, Network)> {
+        self.take(seat)
+            .map(|entry| (entry.connection, entry.network))
     }
 
     /// A connection is another worker's from here on. False: it is not here.
@@ -126,8 +116,8 @@ impl Vault {
             return false;
         }
         let before = std::mem::replace(&mut entry.network, network);
-        uncount(&mut self.by_network, before);
-        *self.by_network.entry(network).or_default() += 1;
+        self.crowd.remove(before);
+        self.crowd.add(network);
         true
     }
 
@@ -176,9 +166,19 @@ impl Vault {
         })
     }
 
-    /// Connections of one network.
-    pub fn of_network(&self, network: Network) -> u32 {
-        self.by_network.get(&network).copied().unwrap_or(0)
+    /// How many connections come from where.
+    pub fn crowd(&self) -> &Crowd {
+        &self.crowd
+    }
+
+    /// Connections with where they come from and since when, of every `step`th row.
+    pub fn arrivals(&self, step: usize) -> impl Iterator<Item = (Seat, Network, Instant)> {
+        let entries = (0..).zip(&self.entries).step_by(step);
+        entries.filter_map(|(row, entry)| {
+            let entry = entry.as_ref()?;
+            let generation = entry.generation;
+            Some((Seat { row, generation }, entry.network, entry.since))
+        })
     }
 
     /// Connections that one worker was given.
@@ -197,16 +197,7 @@ impl Vault {
 
     fn uncount(&mut self, entry: &Entry) {
         self.by_worker[usize::from(entry.worker)] -= 1;
-        uncount(&mut self.by_network, entry.network);
-    }
-}
-
-fn uncount(by_network: &mut HashMap<Network, u32>, network: Network) {
-    if let Some(count) = by_network.get_mut(&network) {
-        *count -= 1;
-        if *count == 0 {
-            by_network.remove(&network);
-        }
+        self.crowd.remove(entry.network);
     }
 }
 
@@ -243,13 +234,25 @@ mod tests {
         assert!(!vault.moved(seats[0], proxy));
         assert!(vault.moved(seats[0], home));
         assert!(!vault.moved(seats[0], home), "twice is once");
-        assert_eq!((vault.of_network(proxy), vault.of_network(home)), (1, 1));
+        assert_eq!(
+            (
+                vault.crowd().of_network(proxy),
+                vault.crowd().of_network(home)
+            ),
+            (1, 1)
+        );
         assert!(vault.moved(seats[1], home));
-        assert_eq!((vault.of_network(proxy), vault.of_network(home)), (0, 2));
+        assert_eq!(
+            (
+                vault.crowd().of_network(proxy),
+                vault.crowd().of_network(home)
+            ),
+            (0, 2)
+        );
         assert!(vault.close(seats[0]) && vault.close(seats[1]));
         assert!(!vault.moved(seats[0], proxy));
-        assert_eq!(vault.of_network(home), 0);
-        assert!(vault.by_network.is_empty());
+        assert_eq!(vault.crowd().of_network(home), 0);
+        assert_eq!(vault.crowd.largest(), None);
     }
 
     #[test]
@@ -271,7 +274,10 @@ mod tests {
         assert!(!vault.close(old));
         assert!(vault.descriptor(seat).is_some());
         assert_eq!(
-            (vault.of_worker(4), vault.of_network(network("10.0.0.1:2"))),
+            (
+                vault.of_worker(4),
+                vault.crowd().of_network(network("10.0.0.1:2"))
+            ),
             (1, 1)
         );
         assert_eq!(vault.of_slot(4).collect::<Vec<_>>(), [seat]);
@@ -284,7 +290,10 @@ mod tests {
         assert!(vault.close(seat));
         assert!(!vault.close(seat));
         assert_eq!(
-            (vault.of_worker(4), vault.of_network(network("10.0.0.1:2"))),
+            (
+                vault.of_worker(4),
+                vault.crowd().of_network(network("10.0.0.1:2"))
+            ),
             (0, 0)
         );
         assert_eq!(client.read(&mut [0]).unwrap(), 0);

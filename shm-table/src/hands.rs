@@ -12,6 +12,7 @@ pub(crate) mod room;
 mod pong;
 mod send;
 mod session;
+mod shares;
 mod turn;
 mod windows;
 
@@ -101,6 +102,8 @@ pub struct Hands<'t> {
     touched: u64,
     /// Where the search for a forgettable user goes on.
     forget_at: u32,
+    /// Who holds how many groups and memberships, while they are short.
+    census: Option<shares::Census>,
 }
 
 impl Table {
@@ -134,6 +137,7 @@ impl Table {
             fanouts: fanout::Place::default(),
             touched: 0,
             forget_at: 0,
+            census: None,
         }
     }
 }

@@ -197,7 +197,7 @@ fn what_nobody_can_serve_is_ended_and_nothing_of_it_is_left() {
         .map(|_| connect(&mut seats, &mut hands, dead, Transport::Tcp))
         .collect();
     login(&mut hands, rows[0], "ada");
-    let limits = shm_table::GroupLimits { per_session: 4 };
+    let limits = shm_table::GroupLimits::per_session(4);
     hands.join(rows[0], "all", limits).unwrap();
     send(&mut hands, &rows, b"never read");
     assert!(!table.end_unserved(&mut seats, rows[0]), "it is served");

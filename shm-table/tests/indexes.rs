@@ -10,7 +10,7 @@ use shm_table::{
     State, Transport,
 };
 
-const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
+const LIMITS: GroupLimits = GroupLimits::per_session(100);
 
 #[test]
 fn users_are_found_by_name_with_all_their_sessions() {
@@ -126,7 +126,7 @@ fn groups_hold_their_members_and_end_with_the_last_one() {
         Err(LeaveRefused::UnknownGroup)
     );
     assert_eq!(
-        hands.join(rows[0], "a", GroupLimits { per_session: 1 }),
+        hands.join(rows[0], "a", GroupLimits::per_session(1)),
         Err(JoinRefused::PerSession)
     );
     for group in ["a", "b", "c"] {

@@ -12,7 +12,7 @@ use shm_table::{
     NotTaken, ProcessId, Role, RowHandle, Seats, Share, State, Table, Transport,
 };
 
-const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
+const LIMITS: GroupLimits = GroupLimits::per_session(100);
 
 fn link(table: &Table) -> (ProcessId, Hands<'_>) {
     let me = table.start_process(LINK, Role::Link);

@@ -1,14 +1,16 @@
 //! A client for ordinary traffic, the same on both transports: one JSON object at a time.
 
 use std::fmt::Display;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::client;
 use tokio_tungstenite::tungstenite::protocol::WebSocket;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::addresses::connect_from;
 use crate::server::Server;
 use crate::wait::PATIENCE;
 
@@ -82,8 +84,30 @@ impl Client {
         text.starts_with(r#"{"type":"open""#).then_some(client)
     }
 
+    /// Connects from an address of this machine and reads `open`. An error is what the server said instead.
+    pub fn try_open_from(
+        server: &Server,
+        transport: Transport,
+        from: Ipv4Addr,
+    ) -> Result<Client, String> {
+        let address = match transport {
+            Transport::Tcp => server.tcp(),
+            Transport::WebSocket => server.websocket(),
+        };
+        let stream = connect_from(from, address).map_err(|error| error.to_string())?;
+        let mut client = Client::over(stream, address, transport)?;
+        match client.next() {
+            Next::Text(text) if text.starts_with(r#"{"type":"open""#) => Ok(client),
+            said => Err(format!("{said:?}")),
+        }
+    }
+
     fn try_connect_to(address: SocketAddr, transport: Transport) -> Result<Client, String> {
         let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        Client::over(stream, address, transport)
+    }
+
+    fn over(stream: TcpStream, address: SocketAddr, transport: Transport) -> Result<Client, String> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -252,6 +276,15 @@ impl Client {
                 break;
             }
         }
+    }
+
+    /// All that still comes until the end, or until nothing comes for a moment, as it is on the wire.
+    pub fn rest(self, moment: Duration) -> String {
+        let mut stream = self.stream();
+        stream.set_read_timeout(Some(moment)).unwrap();
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Reads to the end of the connection.

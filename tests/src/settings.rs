@@ -19,7 +19,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// A small server with both listeners on free ports, two workers, the API off, and short drains.
+    /// A small server with both listeners on free ports, two workers, the API off, short drains, and without the limits on what one client or
+    /// address may have: all clients here come from one address and talk as fast as they can. See [`Settings::protected`].
     pub fn new() -> Settings {
         Settings(BTreeMap::new())
             .with("server.node", "test")
@@ -34,7 +35,24 @@ impl Settings {
             .with("table.groups", 64)
             .with("table.memberships", 512)
             .with("limits.drain_timeout_ms", 1000)
+            .with("limits.messages_per_second", 0)
+            .with("limits.connections_per_ip", 0)
+            .with("limits.sessions_per_user", 0)
             .with("api.listen", "")
+    }
+
+    /// The same with the limits on what one client or address may have as they are by default.
+    pub fn protected(mut self) -> Settings {
+        if let Some(limits) = self.0.get_mut("limits") {
+            for key in [
+                "messages_per_second",
+                "connections_per_ip",
+                "sessions_per_user",
+            ] {
+                limits.remove(key);
+            }
+        }
+        self
     }
 
     /// The same with `section.key` set to `value`: a number, a bool, a string or a list of them.

@@ -18,7 +18,7 @@ use protocol::request::{Message, Request};
 use shm_table::{Counter, State};
 
 use crate::connection::Connection;
-use crate::rate::{self, Limit, Verdict};
+use crate::rate::{self, Verdict};
 use crate::work::Work;
 
 /// Handles one message of a client and answers it.
@@ -38,7 +38,10 @@ pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &st
         Ok(message) => message.id,
         Err(refusal) => refusal.id,
     };
-    if !is_within_rate(work, connection, id) {
+    if let Verdict::Refused { strikes } = work.judge(connection, rate::message(text.len())) {
+        // Each is answered, as its sender waits for it; `strike` bounds how many that can be.
+        work.refuse(connection, ErrorCode::RateLimited, "too many messages", id);
+        work.strike(connection, strikes);
         return;
     }
     match &parsed {
@@ -71,22 +74,41 @@ fn choose(
     }
 }
 
-/// Counts the message against the session's rate. A session that goes on past the limit is closed.
-fn is_within_rate(work: &mut Work<'_>, connection: &mut Connection, id: Option<&str>) -> bool {
-    let limits = &work.settings.limits;
-    let strikes_max = limits.rate_limit_strikes.max(1);
-    let limit = Limit {
-        per_second: limits.messages_per_second,
-        burst: limits.message_burst,
-    };
-    match rate::check(&mut connection.stream.rate, limit, work.clock.table_ms) {
-        Verdict::Accepted => true,
-        Verdict::Refused { strikes } => {
-            work.refuse(connection, ErrorCode::RateLimited, "too many messages", id);
-            if strikes >= strikes_max {
-                work.kick(connection, CloseCode::RATE_LIMITED);
+impl Work<'_> {
+    /// Counts what came against the session's rate, at this cost ([`crate::rate`]). False: it is past the rate and must not be answered; who
+    /// goes on like that is closed.
+    #[inline]
+    pub fn is_within_rate(&mut self, connection: &mut Connection, cost: u32) -> bool {
+        match self.judge(connection, cost) {
+            Verdict::Accepted => true,
+            Verdict::Refused { strikes } => {
+                self.strike(connection, strikes);
+                false
             }
-            false
+        }
+    }
+
+    #[inline]
+    fn judge(&self, connection: &mut Connection, cost: u32) -> Verdict {
+        let now_ms = self.clock.table_ms;
+        rate::check(&mut connection.stream.rate, &self.rate, now_ms, cost)
+    }
+
+    /// Something was refused because of the rate. What comes after our last words is no longer understood, and in the end no longer waited for.
+    #[cold]
+    fn strike(&mut self, connection: &mut Connection, strikes: u32) {
+        let most = self.settings.limits.rate_limit_strikes;
+        let most = most.clamp(1, rate::STRIKES_MAX / 2);
+        if connection.gone {
+        } else if connection.closing() {
+            if strikes >= 2 * most {
+                self.finish(connection);
+            }
+        } else if strikes >= most {
+            self.kick(connection, CloseCode::RATE_LIMITED);
+            if !connection.gone {
+                self.hang_up_after_output(connection);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use role::{Channel, ChannelError, ToMaster, ToRole, logging};
 use shm_table::{HandsSettings, ReadWindow};
 
+use crate::rate::Limit;
 use crate::work::Work;
 
 impl Work<'_> {
@@ -31,6 +32,7 @@ impl Work<'_> {
                     self.hands.set_settings(HandsSettings {
                         outbox_bytes: settings.limits.outbox_bytes,
                     });
+                    self.rate = Limit::of(&settings.limits);
                     self.settings = *settings;
                 }
                 ToRole::Drain => self.drain(),

@@ -6,6 +6,7 @@ use protocol::line::{self, Event};
 use crate::closing::Words;
 use crate::command;
 use crate::connection::Connection;
+use crate::rate;
 use crate::reading::{Cursor, Step};
 use crate::work::Work;
 
@@ -26,6 +27,12 @@ impl Work<'_> {
         if used > 0 {
             cursor.advance(self, connection, used);
         }
+        if assembled == 0 && matches!(rest, [b'\r' | b'\n', ..]) {
+            self.empty_lines(connection, rest.get(..used).unwrap_or_default());
+            if connection.closing() {
+                return Step::Again;
+            }
+        }
         match event {
             Event::NeedMore => return Step::NeedMore,
             Event::Line(line) => self.line(connection, line),
@@ -36,6 +43,7 @@ impl Work<'_> {
                     .is_ok()
                 {
                     connection.set_line_bytes(assembled + bytes.len() as u32);
+                    self.is_within_rate(connection, rate::PART);
                 } else {
                     self.no_room(connection);
                 }
@@ -59,6 +67,16 @@ impl Work<'_> {
             self.commit(connection);
         }
         Step::Again
+    }
+
+    /// Counts the empty lines with which `input` begins. Old clients end each message with two bytes of these.
+    #[cold]
+    fn empty_lines(&mut self, connection: &mut Connection, input: &[u8]) {
+        let ends = input
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        let cost = rate::PART * (ends.count() as u32).div_ceil(2);
+        self.is_within_rate(connection, cost);
     }
 
     /// A whole line.

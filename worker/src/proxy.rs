@@ -22,6 +22,9 @@ const _: () = assert!(HEADER_BYTES_MAX <= HEADROOM);
 /// As the master says it to those whom it refuses itself.
 const TOO_MANY: &str = "too many connections from your address";
 
+/// How long one who is turned away may take to close.
+const LET_GO_MS: u32 = 1_000;
+
 impl Work<'_> {
     /// Takes what a proxy says before everything else from the input, once it is complete. There need not be anything.
     pub fn next_start(
@@ -79,7 +82,7 @@ impl Work<'_> {
         }
     }
 
-    /// There are too many connections from where this one really comes.
+    /// There are too many connections from where this one comes. Its row is wanted, so that no answer is awaited for long.
     pub fn turn_away(&mut self, connection: &mut Connection) {
         if connection.closing() {
             return;
@@ -87,13 +90,18 @@ impl Work<'_> {
         if connection.state == State::Handshake {
             let answer = protocol::http::refusal(503, &[RETRY_AFTER], TOO_MANY);
             self.respond(connection, |w| w.write_all(&answer));
-            return;
+        } else {
+            let words = match connection.has(Flag::Echo) {
+                true => Words::None,
+                false => Words::Error(ErrorCode::Capacity, TOO_MANY),
+            };
+            self.close(connection, CloseCode::TRY_AGAIN, words);
         }
-        let words = match connection.has(Flag::Echo) {
-            true => Words::None,
-            false => Words::Error(ErrorCode::Capacity, TOO_MANY),
-        };
-        self.close(connection, CloseCode::TRY_AGAIN, words);
+        if !connection.gone {
+            let most = self.settings.limits.drain_timeout_ms.min(LET_GO_MS);
+            let deadline = self.clock.after(most);
+            self.hands.set_deadline(connection.handle, deadline);
+        }
     }
 
     /// The proxy through which a connection comes.

@@ -12,6 +12,7 @@ use shm_table::{Congestion, Counter, Found, ReadWindow};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
+use crate::rate;
 use crate::seats::Hint;
 use crate::work::Work;
 
@@ -127,6 +128,7 @@ impl Work<'_> {
         }
         if connection.state == shm_table::State::Closing && connection.has(Flag::Curt) {
             connection.stream.consumed += bytes as u64;
+            self.is_within_rate(connection, rate::message(bytes));
             self.commit(connection);
             return bytes;
         }
@@ -306,6 +308,14 @@ impl Work<'_> {
             .is_ok()
         {
             connection.stream.consumed += rest.len() as u64;
+            if !connection.has(Flag::Behind) {
+                // The part of a head that has come is looked at again with each read.
+                let looks = match connection.state {
+                    shm_table::State::Handshake => rest.len() as u32 / 512,
+                    _ => 0,
+                };
+                self.is_within_rate(connection, rate::PART + looks);
+            }
         } else {
             self.no_room(connection);
         }

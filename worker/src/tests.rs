@@ -10,6 +10,7 @@ mod limits;
 mod messages;
 mod proxy;
 mod random;
+mod rates;
 mod slices;
 mod tcp;
 mod websocket;

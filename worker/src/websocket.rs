@@ -8,6 +8,7 @@ use shm_table::State;
 use crate::closing::Words;
 use crate::command;
 use crate::connection::{Connection, Flag};
+use crate::rate;
 use crate::reading::{Cursor, Step};
 use crate::work::{SPARE_BYTES_MAX, Work};
 
@@ -46,22 +47,32 @@ impl Work<'_> {
         }
         connection.set_decoder(&decoder);
         match event {
-            Event::NeedMore { .. } => return Step::NeedMore,
+            Event::NeedMore { .. } => {
+                self.empty_fragments(connection, used);
+                return Step::NeedMore;
+            }
             Event::Message { kind, payload } => self.framed_message(connection, kind, payload),
-            Event::Piece { payload, end: None } => self.piece(connection, payload),
+            Event::Piece { payload, end: None } => {
+                self.empty_fragments(connection, used - payload.len());
+                self.piece(connection, payload);
+            }
             Event::Piece {
                 payload,
                 end: Some(kind),
             } => {
+                self.empty_fragments(connection, used - payload.len());
                 self.last_piece(connection, kind, payload, before);
             }
             Event::Ping(payload) => {
                 connection.alive = true;
-                if connection.state != State::Closing {
+                if self.is_within_rate(connection, rate::PART) && !connection.closing() {
                     self.send_frame(connection, Opcode::Pong, payload);
                 }
             }
-            Event::Pong(_) => connection.alive = true,
+            Event::Pong(_) => {
+                connection.alive = true;
+                self.is_within_rate(connection, rate::PART);
+            }
             Event::Close { code, .. } => self.peer_closed(connection, code),
             Event::Violation { code, sentence } => {
                 tracing::debug!(row = connection.handle.row, %code, sentence, "broken frame");
@@ -75,9 +86,18 @@ impl Work<'_> {
         Step::Again
     }
 
-    /// Part of a message whose end has not come.
+    /// Counts the fragments that the decoder passed over because nothing was in them, by the bytes of their headers: the least is 6 long.
+    fn empty_fragments(&mut self, connection: &mut Connection, header_bytes: usize) {
+        let fragments = header_bytes as u32 / 8;
+        if fragments > 1 {
+            self.is_within_rate(connection, fragments);
+        }
+    }
+
+    /// Part of a message whose end has not come. It cannot be left out, but past the rate it counts against the session.
     fn piece(&mut self, connection: &mut Connection, payload: &[u8]) {
-        if connection.state == State::Closing {
+        self.is_within_rate(connection, rate::PART);
+        if connection.closing() {
             return;
         }
         if connection.has(Flag::Echo) {
@@ -109,10 +129,14 @@ impl Work<'_> {
     /// A whole message, wherever it lies.
     fn framed_message(&mut self, connection: &mut Connection, kind: Kind, payload: &[u8]) {
         connection.alive = true;
-        if connection.state == State::Closing {
+        let echo = connection.has(Flag::Echo);
+        // All others say so in `command`, where it is known which message it is.
+        let counted = echo || connection.closing();
+        if counted && !self.is_within_rate(connection, rate::message(payload.len()))
+            || connection.closing()
+        {
             return;
         }
-        let echo = connection.has(Flag::Echo);
         match (kind, protocol::text(payload)) {
             (Kind::Binary, _) if !echo => {
                 self.close(connection, CloseCode::UNSUPPORTED, Words::None);

@@ -14,6 +14,7 @@ use shm_table::{Congestion, Hands, Name, RowHandle, Table};
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::poller::{Event, Poller};
+use crate::rate::Limit;
 use crate::seats::Seats;
 use crate::slice::{Round, Slice};
 
@@ -23,6 +24,8 @@ pub(crate) struct Work<'t> {
     pub table: &'t Table,
     pub hands: Hands<'t>,
     pub settings: Config,
+    /// What of the settings each message is judged by.
+    pub rate: Limit,
     pub seats: Seats,
     pub poller: Poller,
     /// What happened to sockets and was not looked at yet.
@@ -94,6 +97,7 @@ impl<'t> Work<'t> {
             table,
             window_in_use: hands.interrupted().is_some(),
             hands,
+            rate: Limit::of(&settings.limits),
             settings,
             seats: Seats::default(),
             poller,

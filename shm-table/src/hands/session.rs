@@ -62,6 +62,21 @@ pub enum LoginRefused {
 pub struct GroupLimits {
     /// Groups that one session may be in.
     pub per_session: u32,
+    /// The session's user may hold at most as much as is free, where groups or memberships are short.
+    pub share_of_user: bool,
+    /// The same for the client's address.
+    pub share_of_address: bool,
+}
+
+impl GroupLimits {
+    /// So many groups for a session, and no shares.
+    pub const fn per_session(per_session: u32) -> Self {
+        GroupLimits {
+            per_session,
+            share_of_user: false,
+            share_of_address: false,
+        }
+    }
 }
 
 /// A join took place.
@@ -85,6 +100,12 @@ pub enum JoinRefused {
     /// The session is in as many groups as it may be.
     #[error("the session is in as many groups as allowed")]
     PerSession,
+    /// Groups or memberships are short, and the user holds as many as are free.
+    #[error("the user has its share of the groups")]
+    ShareOfUser,
+    /// The same of the client's address.
+    #[error("the address has its share of the groups")]
+    ShareOfAddress,
     /// The row is not in state `LoggedIn`, or not this process's.
     #[error("the session is not logged in")]
     NotLoggedIn,
@@ -100,9 +121,6 @@ pub enum LeaveRefused {
     #[error("not a member")]
     NotAMember,
 }
-
-/// How many entries a search for a forgettable user looks at before it gives up.
-const FORGET_LOOKS: u32 = 4096;
 
 impl<'t> Hands<'t> {
     pub(super) fn users(&self) -> Users<'t> {
@@ -224,9 +242,12 @@ impl<'t> Hands<'t> {
     }
 
     /// Frees one remembered user without sessions; false if none was found.
+    ///
+    /// There are a quarter more entries than rows, so every fifth is of that kind at least: going on where the last search ended, one is found
+    /// after five looks on average, though it may take one search many, where thousands of users in a row are logged in.
     fn forget_someone(&mut self) -> bool {
         let entries = self.view.users.len() as u32;
-        for _ in 0..entries.min(FORGET_LOOKS) {
+        for _ in 0..entries {
             self.forget_at = (self.forget_at + 1) % entries;
             let user = &self.view.users[self.forget_at as usize];
             let forgettable =
@@ -373,17 +394,16 @@ impl<'t> Hands<'t> {
         }
         let groups = self.groups();
         let hash = self.view.hash(group);
-        if groups
-            .find(group, hash)
-            .is_some_and(|found| self.membership(handle, found).is_some())
-        {
+        let found = groups.find(group, hash);
+        if found.is_some_and(|found| self.membership(handle, found).is_some()) {
             return Ok(Joined::Already);
         }
         if row.membership_count.peek() >= limits.per_session {
             return Err(JoinRefused::PerSession);
         }
+        self.within_shares(row, found.is_none(), limits)?;
         let header = self.view.header;
-        let _stripe = self.lock(&self.view.group_locks[Groups::stripe(hash)]);
+        let stripe = self.lock(&self.view.group_locks[Groups::stripe(hash)]);
         let memberships = header.memberships_used.add(1) + 1;
         if memberships > header.memberships.peek() {
             header.memberships_used.sub(1);
@@ -402,6 +422,8 @@ impl<'t> Hands<'t> {
         groups.membership(number).next.put(row.memberships.peek());
         row.memberships.set(number + 1);
         row.membership_count.put(row.membership_count.peek() + 1);
+        drop(stripe);
+        self.count_join(row, found.is_none());
         self.mark_changed(handle.row);
         Ok(Joined::New)
     }

@@ -21,7 +21,7 @@ use common::{login, obey, send};
 use shm_table::{Envelope, GroupLimits, Order, State, Urgency};
 use world::{Operation, kill_everywhere, kill_operation};
 
-const LIMITS: GroupLimits = GroupLimits { per_session: 100 };
+const LIMITS: GroupLimits = GroupLimits::per_session(100);
 
 fn long_body() -> Vec<u8> {
     (0..700_u32).map(|at| b'a' + (at % 26) as u8).collect()

@@ -13,8 +13,16 @@ pub(super) fn join(
     group: &str,
     id: Option<&str>,
 ) {
+    let counted = work.settings.limits.connections_per_ip > 0;
     let limits = GroupLimits {
         per_session: work.settings.limits.groups_per_session,
+        share_of_user: work.settings.limits.sessions_per_user > 0,
+        // Those who come through a proxy that does not say from where are not one client.
+        share_of_address: counted
+            && work
+                .hands
+                .peer(connection.handle)
+                .is_some_and(|peer| !work.settings.server.is_proxy(peer.ip())),
     };
     let refused = match work.hands.join(connection.handle, group, limits) {
         Ok(_) => {
@@ -26,6 +34,12 @@ pub(super) fn join(
         Err(JoinRefused::Groups) => "the server has as many groups as it can hold",
         Err(JoinRefused::Memberships) => "the server has as many memberships as it can hold",
         Err(JoinRefused::PerSession) => "this session is in as many groups as allowed",
+        Err(JoinRefused::ShareOfUser) => {
+            "groups are short, and this user has its share of them: leave one first"
+        }
+        Err(JoinRefused::ShareOfAddress) => {
+            "groups are short, and your address has its share of them: leave one first"
+        }
         Err(JoinRefused::NotLoggedIn) => "this session cannot join a group now",
     };
     work.refuse(connection, ErrorCode::Capacity, refused, id);

@@ -8,6 +8,7 @@ use shm_table::{LoginRefused, SameUser, State};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
+use crate::rate;
 use crate::work::Work;
 
 pub(super) fn login(
@@ -64,6 +65,9 @@ pub(super) fn login(
         Err(LoginRefused::Full) => "the server has as many users as it can hold",
         Err(LoginRefused::NotConnected) => "the session cannot log in now",
     };
+    let now_ms = work.clock.table_ms;
+    let rate = &mut connection.stream.rate;
+    rate::charge(rate, &work.rate, now_ms, rate::REFUSED_LOGIN);
     work.refuse(connection, ErrorCode::Capacity, refused, id);
 }
 

@@ -1,14 +1,13 @@
 //! How connections end.
 
-use config::Config;
 use shm_table::{Order, State, Transport};
 
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 #[test]
 fn logout_says_goodbye_and_waits_for_the_client_to_end() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     ada.say(r#"{"type":"logout"}"#);
     ada.say(r#"{"type":"ping"}"#);
@@ -30,7 +29,7 @@ fn logout_says_goodbye_and_waits_for_the_client_to_end() {
 #[test]
 fn a_client_that_does_not_end_is_ended() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     ada.say(r#"{"type":"logout"}"#);
     house.settle();
@@ -42,7 +41,7 @@ fn a_client_that_does_not_end_is_ended() {
 
 #[test]
 fn a_line_too_long_is_named_and_the_connection_ends() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.message_bytes = 1000;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -66,7 +65,7 @@ fn a_line_too_long_is_named_and_the_connection_ends() {
 #[test]
 fn text_that_is_not_utf8_ends_the_connection() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     ada.send(b"{\"type\":\"ping\",\"x\":\"\xff\"}\n");
     house.settle();
@@ -78,7 +77,7 @@ fn text_that_is_not_utf8_ends_the_connection() {
 #[test]
 fn tokens_are_not_enabled() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut client = house.connect(0, Transport::Tcp);
     client.say(r#"{"type":"login","token":"abc"}"#);
     house.settle();
@@ -92,7 +91,7 @@ fn tokens_are_not_enabled() {
 #[test]
 fn the_end_of_the_server_is_announced() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     let mut guest = house.connect(0, Transport::Tcp);
     let mut silent = house.connect(0, Transport::WebSocket);

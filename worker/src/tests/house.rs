@@ -33,6 +33,13 @@ pub struct House<'t> {
     absent: Option<usize>,
 }
 
+/// The settings that every test starts from: clients here talk as fast as they can.
+pub fn settings() -> Config {
+    let mut settings = Config::default();
+    settings.limits.messages_per_second = 0;
+    settings
+}
+
 /// A small table: capacity is a limit to be met in a test.
 pub fn table(sessions: u32) -> Table {
     table_with_arena(sessions, 4 << 20)

@@ -6,12 +6,11 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use config::Config;
 use serde_json::Value;
 use shm_table::{Order, Transport, kill_point};
 
 use super::frames::{CLOSE, FINAL, PING, REQUEST, TEXT, frame, frames, text};
-use super::house::{Client, House, table_with_arena};
+use super::house::{Client, House, settings, table_with_arena};
 use handover::After;
 
 mod handover;
@@ -153,7 +152,7 @@ struct World<'t> {
 
 impl<'t> World<'t> {
     fn new(table: &'t shm_table::Table) -> Self {
-        let mut settings = Config::default();
+        let mut settings = settings();
         settings.limits.outbox_bytes = 1 << 16;
         settings.server.proxies = vec!["127.0.0.0/8".parse().unwrap()];
         let mut house = House::new(table, &settings);

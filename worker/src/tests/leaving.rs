@@ -3,12 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use config::Config;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use role::{Channel, MasterEnd, ToMaster, ToRole};
 use shm_table::{FIRST_WORKER, Order, Transport};
 
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 fn doorbells() -> Vec<OwnedFd> {
     (0..FIRST_WORKER + 2)
@@ -33,7 +32,7 @@ fn heard(master: &mut MasterEnd) -> Vec<ToMaster> {
 fn whoever_stands_still_or_leaves_has_woken_others_and_told_what_is_over() {
     for last in [vec![ToRole::Pause, ToRole::Resume], vec![ToRole::Leave]] {
         let table = table(8);
-        let mut house = House::new(&table, &Config::default());
+        let mut house = House::new(&table, &settings());
         let ada = house.user(0, "ada");
         let bob = house.user(1, "bob");
         let (mut master, theirs) = MasterEnd::pair().unwrap();
@@ -61,7 +60,7 @@ fn whoever_stands_still_or_leaves_has_woken_others_and_told_what_is_over() {
 #[test]
 fn whoever_leaves_wakes_those_for_whom_he_did_something_last() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let bob = house.user(1, "bob");
     let (mut master, theirs) = MasterEnd::pair().unwrap();
     let channel = Channel::new(theirs);
@@ -77,7 +76,7 @@ fn whoever_leaves_wakes_those_for_whom_he_did_something_last() {
 fn a_newcomer_that_waited_too_long_for_its_worker_is_let_go() {
     for transport in [Transport::Tcp, Transport::WebSocket] {
         let table = table(8);
-        let mut house = House::new(&table, &Config::default());
+        let mut house = House::new(&table, &settings());
         let mut client = house.dial(0, transport);
         // Its worker looks before it has the connection, so that the mark is gone.
         let late = table.now_ms() + 60_000;
@@ -95,7 +94,7 @@ fn a_newcomer_that_waited_too_long_for_its_worker_is_let_go() {
 #[test]
 fn a_deadline_that_passes_while_the_one_before_is_looked_at_counts() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     let expire =
         |house: &mut House<'_>, at_ms| house.works[1].hands.expire_deadlines(at_ms).expired;

@@ -1,13 +1,13 @@
 //! At the limits: what the client gets, and what holds.
 
-use config::{Config, SameUser};
+use config::SameUser;
 use shm_table::{Order, Transport};
 
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 #[test]
 fn a_flood_is_refused_and_then_closed() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.messages_per_second = 1;
     settings.limits.message_burst = 3;
     settings.limits.rate_limit_strikes = 4;
@@ -44,7 +44,7 @@ fn a_flood_is_refused_and_then_closed() {
 
 #[test]
 fn a_slow_reader_is_told_and_closed_and_holds_up_nobody() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.outbox_bytes = 100_000;
     let table = table(8);
     let mut house = House::new(&table, &settings);
@@ -91,7 +91,7 @@ fn a_slow_reader_is_told_and_closed_and_holds_up_nobody() {
 
 #[test]
 fn a_sender_waits_while_the_recipients_worker_has_no_turn() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.outbox_bytes = 10_000;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -120,7 +120,7 @@ fn a_sender_waits_while_the_recipients_worker_has_no_turn() {
 
 #[test]
 fn a_sender_who_is_answered_waits_as_well() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.outbox_bytes = 10_000;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -148,7 +148,7 @@ fn a_sender_who_is_answered_waits_as_well() {
 
 #[test]
 fn a_sender_waits_for_the_successor_of_a_dead_worker_and_the_reader_is_not_blamed() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.outbox_bytes = 5_000;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -178,7 +178,7 @@ fn a_sender_waits_for_the_successor_of_a_dead_worker_and_the_reader_is_not_blame
 
 #[test]
 fn a_sender_that_does_not_read_its_answers_waits() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.outbox_bytes = 60_000;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -219,7 +219,7 @@ fn a_sender_that_does_not_read_its_answers_waits() {
 
 #[test]
 fn sessions_of_a_user_are_limited_and_the_connection_stays() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.sessions_per_user = 1;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -237,7 +237,7 @@ fn sessions_of_a_user_are_limited_and_the_connection_stays() {
 
 #[test]
 fn a_newer_login_replaces_the_older() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.same_user = SameUser::One;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -256,7 +256,7 @@ fn a_newer_login_replaces_the_older() {
 
 #[test]
 fn groups_and_memberships_are_limited() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.groups_per_session = 5;
     let table = table(8);
     let mut house = House::new(&table, &settings);
@@ -279,7 +279,7 @@ fn groups_and_memberships_are_limited() {
 
 #[test]
 fn a_full_arena_refuses_messages_by_name_and_loses_nothing() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.outbox_bytes = 64 << 20;
     let table = table(8);
     let mut house = House::new(&table, &settings);
@@ -318,7 +318,7 @@ fn a_full_arena_refuses_messages_by_name_and_loses_nothing() {
 #[test]
 fn a_deadline_that_has_moved_on_is_no_deadline() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     house.works[1].hands.order(ada.handle, Order::DEADLINE);
     house.settle();

@@ -3,10 +3,10 @@
 use config::Config;
 use shm_table::Transport;
 
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 fn admin_settings() -> Config {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.auth.admins = vec!["root".into()];
     settings
 }
@@ -14,7 +14,7 @@ fn admin_settings() -> Config {
 #[test]
 fn a_message_reaches_every_device_once_in_any_worker() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     let mut ada2 = house.user(1, "ada");
     let mut bob = house.user(1, "bob");
@@ -39,7 +39,7 @@ fn a_message_reaches_every_device_once_in_any_worker() {
 #[test]
 fn without_an_id_the_message_comes_back_and_quiet_means_neither() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     let mut bob = house.user(1, "bob");
     ada.say(r#"{"type":"sendto","to":"bob","content":1}"#);
@@ -63,7 +63,7 @@ fn without_an_id_the_message_comes_back_and_quiet_means_neither() {
 #[test]
 fn a_group_hears_its_members_and_nobody_else() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.user(0, "ada");
     let mut bob = house.user(1, "bob");
     let mut eve = house.user(0, "eve");
@@ -136,7 +136,7 @@ fn only_administrators_broadcast() {
 #[test]
 fn presence_knows_who_is_there_and_who_was() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = house.connect(0, Transport::Tcp);
     ada.say(r#"{"type":"login","userName":"ada","deviceId":"d1","deviceModel":"m1"}"#);
     let bob = house.user(1, "bob");
@@ -171,7 +171,7 @@ fn presence_knows_who_is_there_and_who_was() {
 
 #[test]
 fn presence_is_capped() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.presence_users = 2;
     let table = table(8);
     let mut house = House::new(&table, &settings);
@@ -186,7 +186,7 @@ fn presence_is_capped() {
 #[test]
 fn what_is_refused_is_named() {
     let table = table(8);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut client = house.connect(0, Transport::Tcp);
     for line in [
         r#"{"type":"sendto","to":"x","content":1,"id":"early"}"#,

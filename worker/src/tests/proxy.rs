@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 
-use config::Config;
 use shm_table::{Order, State, Table, Transport};
 
 use super::frames::{CLOSE, REQUEST, TEXT, frames};
-use super::house::{Client, House, table};
+use super::house::{Client, House, settings, table};
 
 const PROXY: usize = 0;
 const LOGIN: &str = "{\"type\":\"login\",\"userName\":\"ada\"}\n";
@@ -16,7 +15,7 @@ const CLIENT: &str = "192.0.2.7:4711";
 const PEER: &str = "127.0.0.1:1";
 
 fn house<'t>(table: &'t Table, proxies: &[&str]) -> House<'t> {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.server.proxies = proxies.iter().map(|it| it.parse().unwrap()).collect();
     House::new(table, &settings)
 }

@@ -1,11 +1,11 @@
 //! Everything at once, by chance: clients of both kinds come, talk, break off, do not read, are given
 //! orders, all with small limits. Nothing panics, nothing is torn, nothing stays behind.
 
-use config::{Config, SameUser};
+use config::SameUser;
 use shm_table::{Order, Transport};
 
 use super::frames::{REQUEST, frame};
-use super::house::{Client, House, table_with_arena};
+use super::house::{Client, House, settings, table_with_arena};
 
 /// Xorshift: the same seed gives the same story.
 struct Chance(u64);
@@ -137,7 +137,7 @@ impl Person {
 
 fn story(seed: u64, arena_bytes: u64) {
     let chance = &mut Chance(seed);
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.message_bytes = 4_000;
     settings.limits.outbox_bytes = 20_000;
     settings.limits.groups_per_session = 1;

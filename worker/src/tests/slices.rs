@@ -1,8 +1,6 @@
 //! A round of reading and writing that takes more than one turn.
 
-use config::Config;
-
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 const SENDERS: usize = 20;
 const RECIPIENTS: usize = 12;
@@ -10,7 +8,7 @@ const RECIPIENTS: usize = 12;
 #[test]
 fn what_does_not_fit_into_a_turn_is_done_in_the_next_ones() {
     let table = table(40);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut recipients: Vec<_> = (0..RECIPIENTS)
         .map(|number| house.user(0, &format!("r{number}")))
         .collect();
@@ -67,7 +65,7 @@ fn a_reload_in_the_middle_of_a_round_leaves_nobody_waiting() {
     const PEOPLE: usize = 70;
     for turns_before in 1..12 {
         let table = table(100);
-        let mut house = House::new(&table, &Config::default());
+        let mut house = House::new(&table, &settings());
         let mut people: Vec<_> = (0..PEOPLE)
             .map(|number| {
                 let mut client = house.dial(0, shm_table::Transport::Tcp);
@@ -107,7 +105,7 @@ fn a_reload_in_the_middle_of_a_round_leaves_nobody_waiting() {
 #[test]
 fn who_had_a_turn_and_has_more_comes_after_those_who_had_none() {
     let table = table(10);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut people = ["ada", "bob", "eve"].map(|name| house.user(0, name));
     house.works[0].slice.most_us = 0;
     // Each has more than a read takes, always: one read is a turn, and whoever was read is to be read again.
@@ -137,7 +135,7 @@ fn consumed(house: &House<'_>, client: &super::house::Client) -> u64 {
 #[test]
 fn rounds_are_counted_and_not_their_turns() {
     let table = table(40);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut senders: Vec<_> = (0..SENDERS)
         .map(|number| house.user(0, &format!("s{number}")))
         .collect();

@@ -1,14 +1,13 @@
 //! Lines, cut and joined in every way.
 
-use config::Config;
 use shm_table::Transport;
 
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 #[test]
 fn a_connection_is_greeted_and_a_login_welcomed() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut client = house.connect(0, Transport::Tcp);
     house.settle();
     let open = client.line();
@@ -25,7 +24,7 @@ fn a_connection_is_greeted_and_a_login_welcomed() {
 #[test]
 fn lines_may_come_byte_by_byte_and_many_at_once() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut client = house.connect(0, Transport::Tcp);
     house.settle();
     client.lines();
@@ -43,7 +42,7 @@ fn lines_may_come_byte_by_byte_and_many_at_once() {
 
 #[test]
 fn a_line_longer_than_a_read_is_put_together() {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.message_bytes = 300_000;
     let table = table(4);
     let mut house = House::new(&table, &settings);
@@ -67,7 +66,7 @@ fn a_line_longer_than_a_read_is_put_together() {
 #[test]
 fn a_client_that_ends_its_input_still_gets_its_answers() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut client = house.connect(0, Transport::Tcp);
     client.say(r#"{"type":"ping"}"#);
     client.end();
@@ -80,7 +79,7 @@ fn a_client_that_ends_its_input_still_gets_its_answers() {
 #[test]
 fn a_row_serves_one_connection_after_another() {
     let table = table(1);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     for round in 0..50 {
         let mut client = house.user(round % 2, "ada");
         client.say(r#"{"type":"join","group":"g"}"#);

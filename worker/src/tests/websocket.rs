@@ -7,10 +7,10 @@ use super::frames::{
     BINARY, CLOSE, FINAL, PING, PONG, REQUEST, TEXT, close_code, frame, frames, text, texts,
     upgraded, user,
 };
-use super::house::{House, table};
+use super::house::{House, settings, table};
 
 fn echo_settings() -> Config {
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.diagnostics.echo = true;
     settings
 }
@@ -18,7 +18,7 @@ fn echo_settings() -> Config {
 #[test]
 fn the_request_may_come_byte_by_byte_and_with_the_first_message() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut client = house.connect(0, Transport::WebSocket);
     let mut all = REQUEST.as_bytes().to_vec();
     all.extend(text(r#"{"type":"ping"}"#));
@@ -43,7 +43,7 @@ fn the_request_may_come_byte_by_byte_and_with_the_first_message() {
 #[test]
 fn what_is_no_upgrade_is_answered_and_ended() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
         ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
@@ -95,7 +95,7 @@ fn what_is_no_upgrade_is_answered_and_ended() {
 #[test]
 fn fragments_with_control_frames_between_them_are_put_together() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = user(&mut house, 0, "ada");
     let message = r#"{"type":"sendto","to":"ada","content":"pieces"}"#.as_bytes();
     let mut bytes = frame(TEXT, &message[..10]);
@@ -161,7 +161,7 @@ fn the_echo_gives_everything_back() {
 #[test]
 fn the_peers_close_is_answered_with_its_code() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     for (payload, answer) in [(&b"\x03\xe8bye"[..], &b"\x03\xe8"[..]), (b"", b"")] {
         let mut ada = user(&mut house, 0, "ada");
         ada.send(&frame(FINAL | CLOSE, payload));
@@ -176,7 +176,7 @@ fn the_peers_close_is_answered_with_its_code() {
 #[test]
 fn our_close_waits_for_the_peers() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = user(&mut house, 0, "ada");
     // Half a message is forgotten, half a frame is not: the peer's Close comes behind it.
     ada.send(&frame(TEXT, b"{"));
@@ -208,7 +208,7 @@ fn our_close_waits_for_the_peers() {
 #[test]
 fn broken_frames_end_the_connection() {
     let table = table(4);
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.limits.message_bytes = 1000;
     let mut house = House::new(&table, &settings);
     let unmasked = vec![FINAL | TEXT, 2, b'{', b'}'];
@@ -272,7 +272,7 @@ fn deadlines_close_with_their_codes() {
 #[test]
 fn both_transports_talk_with_each_other() {
     let table = table(4);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut ada = user(&mut house, 0, "ada");
     let mut bob = house.user(1, "bob");
     ada.send(&text(

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use config::Config;
 use role::{Channel, MasterEnd, Seat, Start, ToMaster, ToRole};
 use shm_table::{
     Capacity, FIRST_WORKER, Newcomer, ProcessId, Role, RowHandle, Seats, Table, Transport,
@@ -38,7 +37,7 @@ impl Worker {
                 incarnation: me.incarnation,
                 segment,
                 identity,
-                settings: Config::default(),
+                settings: super::house::settings(),
                 doorbells,
             })
         });
