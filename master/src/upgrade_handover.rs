@@ -63,7 +63,8 @@ impl<'m> Handover<'m> {
                 fd: along.with(master.pid_file.as_fd()),
                 path: master.pid_file.path().to_owned(),
             },
-            made_folder: master.pid_file.made_folder().is_some(),
+            // Whoever it was made for has it already.
+            made_folder: false,
             control: state::File {
                 fd: along.with(master.control.as_fd()),
                 path: master.control.path().to_owned(),

@@ -196,7 +196,7 @@ fn go_on(memory: RawFd, prepared: Prepared) -> Result<(), String> {
     }
     take_name(&state.executable);
     let lock = descriptors.take(state.pid_file.fd).map_err(&back)?;
-    let pid_file = PidFile::inherited(lock, state.pid_file.path.clone(), state.made_folder)
+    let pid_file = PidFile::inherited(lock, state.pid_file.path.clone())
         .map_err(|e| back(e.to_string()))?;
     // After the pid file, so that its name is removed before.
     let lock = state.table.as_ref().map_or(-1, |table| table.lock);
