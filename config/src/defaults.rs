@@ -24,6 +24,7 @@ impl Default for Server {
             log_format: LogFormat::Text,
             user: String::new(),
             proxies: Vec::new(),
+            hosts: Vec::new(),
             watchdog_ms: 5_000,
             handover_ms: 2_000,
             abandon_ms: 10_000,

@@ -30,8 +30,7 @@ pub fn start(executable: &Path, config: Option<&Path>) -> Result<String, String>
         .map_err(|problems| problems.to_string())?
         .server;
     let account = user::Target::find(&settings.user)?.map(|target| target.account);
-    let log =
-        logging::open(&settings.log_file, account, true).map_err(|e| e.to_string())?;
+    let log = logging::open(&settings.log_file, account, true).map_err(|e| e.to_string())?;
     let cannot = |e: io::Error| format!("{} cannot be started: {e}", executable.display());
     let (reader, writer) = io::pipe().map_err(cannot)?;
     let mut command = Command::new(executable);

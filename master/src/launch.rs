@@ -16,6 +16,7 @@ use sys::packet;
 use crate::control::socket_path;
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
+use crate::kept_config::KeptConfig;
 use crate::listeners::Listeners;
 use crate::master::{Master, watch_interval};
 use crate::pid_file::PidFile;
@@ -48,15 +49,20 @@ pub fn serve(
     let pid_file = PidFile::lock(&config.server.pid_file, account).map_err(|e| e.to_string())?;
     config.server.pid_file = pid_file.path().to_owned();
     let log = Some(&config.server.log_file).filter(|path| !path.as_os_str().is_empty());
-    let log = log.map(|path| logging::open(path, account, false)).transpose();
+    let log = log
+        .map(|path| logging::open(path, account, false))
+        .transpose();
     let log = log.map_err(|e| e.to_string())?.map(Into::into);
     logging::init(&config.server, "master", log).map_err(|e| e.to_string())?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = ?source.file(), "starting");
     limits::raise_descriptors(&config)?;
     let listeners = Listeners::bind(&config.server)?;
     let control = ControlSocket::bind(&socket_path(pid_file.path()), account)?;
-    // What was made until here is that user's already.
+    // What was made until here is that user's already; the configuration may be root's.
+    let mut kept_config = None;
     if let Some(target) = target {
+        let kept = source.file().map(KeptConfig::open).transpose();
+        kept_config = kept.map_err(|e| format!("the configuration cannot be held: {e}"))?;
         target.become_it()?;
     }
     let segment = segment::create(&segment::capacity(&config))?;
@@ -73,6 +79,7 @@ pub fn serve(
         poller: Poller::new().map_err(cannot)?,
         executable,
         source,
+        kept_config,
         config,
         signals,
         listeners,
@@ -89,6 +96,7 @@ pub fn serve(
 pub struct Parts {
     pub executable: PathBuf,
     pub source: Source,
+    pub kept_config: Option<KeptConfig>,
     pub config: Config,
     pub signals: Signals,
     pub listeners: Listeners,
@@ -135,6 +143,7 @@ pub fn assemble<'t>(parts: Parts, pid_file: &'t PidFile, segment: &'t Segment) -
         started: now,
         config,
         source: parts.source,
+        kept_config: parts.kept_config,
         executable: parts.executable,
         image: parts.image,
         table,

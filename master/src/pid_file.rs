@@ -80,7 +80,9 @@ impl PidFile {
         let path = folder.path().join(name);
         let until = Instant::now() + PATIENCE;
         loop {
-            let (file, _) = folder.file(name, OFlag::O_RDWR, MODE, Kind::Plain).map_err(os)?;
+            let (file, _) = folder
+                .file(name, OFlag::O_RDWR, MODE, Kind::Plain)
+                .map_err(os)?;
             let open_to_others = file.metadata().map_err(os)?.mode() & 0o077 != 0;
             let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => locked,
@@ -193,7 +195,9 @@ fn apart(path: &Path) -> io::Result<(&Path, &OsStr)> {
 fn write_pid(mut file: &File) -> io::Result<()> {
     let mut there = Vec::new();
     file.take(PID_BYTES_MAX + 1).read_to_end(&mut there)?;
-    let is_pid = there.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace());
+    let is_pid = there
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace());
     if !is_pid || there.len() as u64 > PID_BYTES_MAX {
         return Err(io::Error::other(
             "something else than a process id stands in it; name another file, or remove it",

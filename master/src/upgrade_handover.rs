@@ -70,6 +70,10 @@ impl<'m> Handover<'m> {
                 path: master.control.path().to_owned(),
             },
             log: log.map(|log| along.with(log.as_fd())),
+            kept_config: master.kept_config.as_ref().map(|kept| state::File {
+                fd: along.with(kept.as_fd()),
+                path: kept.name().to_owned(),
+            }),
             clients: master
                 .control
                 .conversations()

@@ -155,9 +155,8 @@ impl Folder {
     /// # Errors
     /// What the system says.
     pub fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
-        let found = self.as_its_owner(|| {
-            fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-        })?;
+        let found =
+            self.as_its_owner(|| fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW))?;
         Ok(found?)
     }
 
@@ -166,8 +165,8 @@ impl Folder {
     /// # Errors
     /// What the system says.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
-        let removed = self
-            .as_its_owner(|| unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir))?;
+        let removed =
+            self.as_its_owner(|| unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir))?;
         Ok(removed?)
     }
 
@@ -188,11 +187,7 @@ impl Folder {
     ///
     /// # Errors
     /// It is not, or what the system says.
-    pub fn give_socket(
-        &self,
-        name: &OsStr,
-        is_it: impl FnOnce(&Path) -> bool,
-    ) -> io::Result<()> {
+    pub fn give_socket(&self, name: &OsStr, is_it: impl FnOnce(&Path) -> bool) -> io::Result<()> {
         let (Some(account), Control::Ours | Control::Shared) = (self.account, self.control) else {
             return Ok(());
         };
@@ -235,7 +230,11 @@ impl Folder {
         self.as_its_owner(|| match look() {
             Ok(there) => Ok((there, false)),
             Err(Errno::ENOENT) if make => {
-                let made = mkdirat(&self.descriptor, name, Mode::from_bits_truncate(FOLDER_MODE));
+                let made = mkdirat(
+                    &self.descriptor,
+                    name,
+                    Mode::from_bits_truncate(FOLDER_MODE),
+                );
                 match made {
                     Ok(()) | Err(Errno::EEXIST) => {}
                     Err(error) => return Err(told(error)),
@@ -378,11 +377,8 @@ impl Folder {
         mode: u32,
         wanted: Kind,
     ) -> io::Result<(File, bool)> {
-        let flags = flags
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_NONBLOCK
-            | OFlag::O_NOCTTY
-            | OFlag::O_CLOEXEC;
+        let flags =
+            flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(mode);
         for _ in 0..ATTEMPTS_MAX {
             let new = flags | OFlag::O_CREAT | OFlag::O_EXCL;
