@@ -117,6 +117,10 @@ pub struct Limits {
     pub presence_users: u32,
     /// Refused newcomers that are being told why at one time; past it they are closed at once.
     pub refusals: u32,
+    /// Whether `content` that some receivers could not read is refused.
+    pub strict_content: bool,
+    /// Which names users and groups may have.
+    pub names: Names,
 }
 
 /// `[auth]`
@@ -251,6 +255,16 @@ pub enum AuthMode {
     Open,
     /// A signed token says who; not available in this version.
     Jwt,
+}
+
+/// `limits.names`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Names {
+    /// Those in which everything can be seen; one that is written in two ways (NFC or not) is one name.
+    Safe,
+    /// Any without control characters.
+    Any,
 }
 
 /// `cluster.bus`
