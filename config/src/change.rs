@@ -17,7 +17,8 @@ pub struct Changes {
 const FIXED_SECTIONS: [&str; 3] = ["table", "cluster", "api"];
 
 /// Keys of `[server]` that a running server takes over; the others are fixed: listeners, processes, files, the user.
-const LIVE_SERVER_KEYS: [&str; 5] = [
+const LIVE_SERVER_KEYS: [&str; 6] = [
+    "hosts",
     "log_level",
     "watchdog_ms",
     "pause_ms",

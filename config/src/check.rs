@@ -13,6 +13,7 @@ const NAME_BYTES_MAX: usize = 64;
 const LISTENERS_MAX: usize = 16;
 /// Every address that takes part in a connection is compared with each of them.
 const PROXIES_MAX: usize = 256;
+const HOSTS_MAX: usize = 100;
 const ADMINS_MAX: usize = 1_000;
 const ORIGINS_MAX: usize = 100;
 /// Settings travel to the roles in one packet.
@@ -205,6 +206,15 @@ impl Config {
                 format!("more than {PROXIES_MAX} networks"),
             ));
         }
+        if server.hosts.len() > HOSTS_MAX {
+            faults.push(("server.hosts", format!("more than {HOSTS_MAX} names")));
+        }
+        if let Some(host) = server.hosts.iter().find(|host| !is_host(host)) {
+            faults.push((
+                "server.hosts",
+                format!("{host:?} is not a host; one looks like \"chat.example.org\", without scheme, port and path, or is \"*\""),
+            ));
+        }
         let mut seen = HashSet::new();
         for (key, addresses) in [
             ("server.websocket", &server.websocket),
@@ -372,6 +382,17 @@ fn name_fault(name: &str) -> Option<String> {
     (!fits).then(|| {
         format!("{name:?} is not a name: 1 to {NAME_BYTES_MAX} bytes without control characters")
     })
+}
+
+fn is_host(text: &str) -> bool {
+    let address = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let is_name = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        (1..=253).contains(&text.len()) && text.bytes().all(plain)
+    };
+    text == "*" || address.map_or(is_name(text), |it| it.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 fn is_origin(text: &str) -> bool {

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::types::{
-    Api, Auth, AuthMode, Bus, Cluster, Limits, LogFormat, LogLevel, SameUser, Secret, Server, Table,
+    Api, Auth, AuthMode, Bus, Cluster, Limits, LogFormat, LogLevel, Names, SameUser, Secret,
+    Server, Table,
 };
 
 fn loopback(port: u16) -> SocketAddr {
@@ -24,6 +25,7 @@ impl Default for Server {
             log_format: LogFormat::Text,
             user: String::new(),
             proxies: Vec::new(),
+            hosts: Vec::new(),
             watchdog_ms: 5_000,
             handover_ms: 2_000,
             abandon_ms: 10_000,
@@ -61,6 +63,8 @@ impl Default for Limits {
             groups_per_session: 256,
             presence_users: 1_000,
             refusals: 64,
+            strict_content: true,
+            names: Names::Safe,
         }
     }
 }

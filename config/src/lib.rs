@@ -17,7 +17,7 @@ mod problem;
 mod types;
 
 pub use change::Changes;
-pub use load::{load, pid_file};
+pub use load::{load, load_text, pid_file};
 pub use network::Network;
 pub use problem::{Place, Problem, Problems};
 pub use types::*;

@@ -27,6 +27,21 @@ pub fn load(
     loader.finish(&folder)
 }
 
+/// The same from the text of a file that was read already.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_text(
+    file: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Config, Problems> {
+    let mut loader = Loader::new();
+    loader.read_file(file, text);
+    loader.read_environment(environment);
+    loader.finish(file.parent().unwrap_or(file))
+}
+
 /// Reads `server.pid_file` alone: where to find a server that runs, also when the rest of the file has become wrong meanwhile.
 ///
 /// # Errors

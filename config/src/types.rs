@@ -56,6 +56,8 @@ pub struct Server {
     /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed when they say whose connection it is, by the PROXY
     /// protocol or `X-Forwarded-For`.
     pub proxies: Vec<Network>,
+    /// Names, besides those of loopback, under which listeners on loopback may be asked for (`Host`), without ports; `*` = any.
+    pub hosts: Vec<String>,
     /// A process whose heartbeat is older than this is killed and replaced; milliseconds, 1000 to 600000.
     pub watchdog_ms: u32,
     /// How long a worker's slot may be empty before its connections are handed over to the other workers; milliseconds, 100 to 600000.
@@ -116,6 +118,10 @@ pub struct Limits {
     pub presence_users: u32,
     /// Refused newcomers that are being told why at one time; past it they are closed at once.
     pub refusals: u32,
+    /// Whether `content` that some receivers could not read is refused.
+    pub strict_content: bool,
+    /// Which names users and groups may have.
+    pub names: Names,
 }
 
 /// `[auth]`
@@ -204,6 +210,8 @@ pub struct Diagnostics {
     pub crash_word: String,
     /// Processes that are to follow another in this slot end at their start: to see what a slot costs that cannot be filled. 0 = off.
     pub fail_slot: u8,
+    /// Whether `/healthz` says to whoever connects from loopback why it says no.
+    pub health_reasons: bool,
     /// The table's clock and counters begin just below where they wrap: to see that nothing minds.
     pub near_wrap: bool,
 }
@@ -250,6 +258,16 @@ pub enum AuthMode {
     Open,
     /// A signed token says who; not available in this version.
     Jwt,
+}
+
+/// `limits.names`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Names {
+    /// Those in which everything can be seen; one that is written in two ways (NFC or not) is one name.
+    Safe,
+    /// Any without control characters.
+    Any,
 }
 
 /// `cluster.bus`

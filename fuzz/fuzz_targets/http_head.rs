@@ -22,6 +22,8 @@ fuzz_target!(|data: &[u8]| {
     let rules = Rules {
         origins,
         echo: choice & 0x80 != 0,
+        hosts: (choice & 0x40 != 0).then_some(&[]),
+        from_proxy: choice & 0x20 != 0,
     };
     let at_once = http::parse(data, &rules);
     // Every length would make the work quadratic; short heads get it all the same.
@@ -44,6 +46,10 @@ fuzz_target!(|data: &[u8]| {
                 What::Refuse { status, response } => {
                     assert!((400..=505).contains(&status));
                     check_response(&response, status);
+                }
+                What::RefuseHost { response, .. } => {
+                    assert!(choice & 0x40 != 0);
+                    check_response(&response, 403);
                 }
                 What::Get { .. } => {}
             }

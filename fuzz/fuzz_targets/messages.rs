@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use libfuzzer_sys::fuzz_target;
 use protocol::code::ErrorCode;
 use protocol::reply::{self, MessageParts, Moment, Speaker, Status, To};
-use protocol::request::{self, ID_BYTES_MAX, Request};
+use protocol::request::{self, ID_BYTES_MAX, Request, Rules};
 use protocol::{name, text};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -27,11 +27,16 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     text
 }
 
-fn check_sent(text: &str, to: To<'_>, content: &str) {
+fn check_sent(text: &str, to: To<'_>, content: &str, rules: Rules) {
     let name = match to {
         To::User(name) | To::Group(name) => name,
     };
     assert!(name::check(name).is_ok());
+    if rules == Rules::STRICT {
+        // It is a name as it stands, and a strict program reads all of the content.
+        assert_eq!(name::read(Cow::Borrowed(name), rules.names).as_deref(), Ok(name));
+        assert!(serde_json::from_str::<Value>(content).is_ok());
+    }
     if let Some(fields) = fields(text) {
         assert_eq!(fields["content"].get(), content);
     }
@@ -69,14 +74,15 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let is_json = serde_json::from_str::<&RawValue>(text).is_ok();
-    match request::parse(text) {
+    let rules = [Rules::ANY, Rules::STRICT][data.len() % 2];
+    match request::parse(text, rules) {
         Ok(message) => {
             assert!(is_json);
             check_id(text, message.id);
             match message.request {
-                Request::SendTo(send) => check_sent(text, To::User(&send.to), send.content),
-                Request::SendGroup(send) => check_sent(text, To::Group(&send.to), send.content),
-                Request::Broadcast { content } => check_sent(text, To::User("all"), content),
+                Request::SendTo(send) => check_sent(text, To::User(&send.to), send.content, rules),
+                Request::SendGroup(send) => check_sent(text, To::Group(&send.to), send.content, rules),
+                Request::Broadcast { content } => check_sent(text, To::User("all"), content, rules),
                 Request::Join(name) | Request::Leave(name) | Request::WhoGroup(name) => {
                     assert!(name::check(&name).is_ok());
                 }

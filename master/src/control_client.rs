@@ -123,7 +123,11 @@ fn ask(pid_file: &Path, request: Request) -> Result<(Reply, BufReader<UnixStream
         .map_err(silent)?;
     let mut line = serde_json::to_string(&request).map_err(|e| e.to_string())?;
     line.push('\n');
-    stream.write_all(line.as_bytes()).map_err(silent)?;
+    match stream.write_all(line.as_bytes()) {
+        // One who is not asked to go on is told why before anything is read.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(silent)?,
+    }
     let mut reader = BufReader::new(stream);
     loop {
         line.clear();

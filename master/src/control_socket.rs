@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollFlags;
-use nix::sys::stat::{Mode, umask};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::stat::{FileStat, Mode, SFlag, umask};
+use nix::unistd::{Uid, geteuid};
+use sys::files::{Account, Folder, is_the_systems};
 
 use crate::control::{Reply, Request, listener};
 use crate::control_conversation::{Client, Conversation, line};
@@ -40,35 +43,14 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the socket, readable and writable for this user only. The caller holds the lock of the pid file beside it, so a socket that
-    /// lies there is a killed server's.
+    /// Makes the socket, readable and writable for this user only, or for whom this process will become, `account`. The caller holds the
+    /// lock of the pid file beside it, so a socket that lies there is a killed server's.
     ///
     /// # Errors
     /// A sentence with the path.
-    pub fn bind(path: &Path) -> Result<Self, String> {
-        let sentence =
-            |e: io::Error| format!("the control socket {} cannot be made: {e}", path.display());
-        match std::fs::symlink_metadata(path) {
-            // The pid file of one that answers was removed under it.
-            Ok(there) if there.file_type().is_socket() && listener(path).is_some() => {
-                return Err(sentence(io::Error::other("a server answers there")));
-            }
-            Ok(there) if there.file_type().is_socket() => {
-                std::fs::remove_file(path).map_err(sentence)?;
-            }
-            Ok(_) => {
-                return Err(sentence(io::Error::other(
-                    "there is another file of that name",
-                )));
-            }
-            Err(_) => {}
-        }
-        // From its first moment on nobody else can connect.
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let listener = UnixListener::bind(path);
-        umask(before);
-        let listener = listener.map_err(sentence)?;
-        listener.set_nonblocking(true).map_err(sentence)?;
+    pub fn bind(path: &Path, account: Option<Account>) -> Result<Self, String> {
+        let listener = bind(path, account)
+            .map_err(|e| format!("the control socket {} cannot be made: {e}", path.display()))?;
         Ok(Self::of(listener, path.to_owned()))
     }
 
@@ -167,6 +149,11 @@ impl ControlSocket {
             // The one who waited has gone.
             Err(_) => return Ok(()),
         };
+        if let Err(why) = may_command(&stream) {
+            let _ = stream.set_nonblocking(true);
+            let _ = stream.write(&line(&Reply::of(Err(why))));
+            return Ok(());
+        }
         // A client that cannot be waited for is none.
         if stream.set_nonblocking(true).is_err() {
             return Ok(());
@@ -254,7 +241,13 @@ impl Drop for ControlSocket {
         if listener(&self.path) != Some(Some(std::process::id().cast_signed())) {
             return;
         }
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        let removed = || {
+            let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+                return Ok(());
+            };
+            Folder::open(folder, None, false)?.remove(name)
+        };
+        if let Err(error) = removed() {
             tracing::warn!(%error, path = %self.path.display(), "the control socket stays");
         }
     }
@@ -378,6 +371,50 @@ impl Master<'_> {
     }
 }
 
+fn bind(path: &Path, account: Option<Account>) -> io::Result<UnixListener> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::IsADirectory.into());
+    };
+    let folder = Folder::open(folder, account, false)?;
+    let there = folder.path_to(name);
+    let is_socket = |found: FileStat| {
+        SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
+    };
+    match folder.stat(name).map(is_socket) {
+        // The pid file of one that answers was removed under it.
+        Ok(true) if folder.as_its_owner(|| listener(&there))?.is_some() => {
+            return Err(io::Error::other("a server answers there"));
+        }
+        Ok(true) => folder.remove(name)?,
+        Ok(false) => return Err(io::Error::other("there is another file of that name")),
+        Err(_) => {}
+    }
+    let socket = folder.as_its_owner(|| {
+        // From its first moment on nobody else can connect.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let socket = UnixListener::bind(&there);
+        umask(before);
+        socket
+    })??;
+    socket.set_nonblocking(true)?;
+    let me = std::process::id().cast_signed();
+    folder.give_socket(name, |path| listener(path) == Some(Some(me)))?;
+    Ok(socket)
+}
+
+/// Whether whoever has connected may give commands. The mode of the socket says so as well, until somebody changes it.
+fn may_command(stream: &UnixStream) -> Result<(), String> {
+    let peer = getsockopt(stream, PeerCredentials)
+        .map_err(|e| format!("who you are cannot be found out: {e}"))?;
+    let (peer, me) = (Uid::from_raw(peer.uid()), geteuid());
+    if peer == me || is_the_systems(peer) {
+        return Ok(());
+    }
+    Err(format!(
+        "only root and the user that the server works as (number {me}) may give it commands; you are user {peer}"
+    ))
+}
+
 fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -398,7 +435,7 @@ mod tests {
     #[test]
     fn only_the_owner_may_connect_and_the_name_goes_with_the_socket() {
         let path = path("mode");
-        let socket = ControlSocket::bind(&path).unwrap();
+        let socket = ControlSocket::bind(&path, None).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
@@ -411,14 +448,14 @@ mod tests {
     fn a_dead_socket_is_replaced_and_a_living_one_or_another_file_is_not() {
         let path = path("stale");
         drop(UnixListener::bind(&path).unwrap());
-        let living = ControlSocket::bind(&path).unwrap();
-        let reason = ControlSocket::bind(&path).map(drop).unwrap_err();
+        let living = ControlSocket::bind(&path, None).unwrap();
+        let reason = ControlSocket::bind(&path, None).map(drop).unwrap_err();
         assert!(reason.contains("a server answers there"), "{reason}");
         assert!(path.exists());
         drop(living);
 
         std::fs::write(&path, "mine").unwrap();
-        let reason = ControlSocket::bind(&path).map(drop).unwrap_err();
+        let reason = ControlSocket::bind(&path, None).map(drop).unwrap_err();
         assert!(reason.contains("another file"), "{reason}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         std::fs::remove_file(&path).unwrap();

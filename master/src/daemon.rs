@@ -11,6 +11,7 @@ use role::logging;
 use serde::{Deserialize, Serialize};
 
 use crate::source::Source;
+use crate::user;
 
 /// What the detached process says, once, as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,11 +29,8 @@ pub fn start(executable: &Path, config: Option<&Path>) -> Result<String, String>
         .load()
         .map_err(|problems| problems.to_string())?
         .server;
-    if let Some(folder) = settings.log_file.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
-    }
-    let log = logging::open(&settings.log_file).map_err(|e| e.to_string())?;
+    let account = user::Target::find(&settings.user)?.map(|target| target.account);
+    let log = logging::open(&settings.log_file, account, true).map_err(|e| e.to_string())?;
     let cannot = |e: io::Error| format!("{} cannot be started: {e}", executable.display());
     let (reader, writer) = io::pipe().map_err(cannot)?;
     let mut command = Command::new(executable);

@@ -16,6 +16,7 @@ use sys::packet;
 use crate::control::socket_path;
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
+use crate::kept_config::KeptConfig;
 use crate::listeners::Listeners;
 use crate::master::{Master, watch_interval};
 use crate::pid_file::PidFile;
@@ -45,15 +46,25 @@ pub fn serve(
     // From here on a signal waits until the loop answers it: there is always something to clean up.
     let signals = Signals::new().map_err(|e| format!("signals cannot be collected: {e}"))?;
     // Whoever holds the lock may replace what lies around: it is a killed server's.
-    let pid_file = PidFile::lock(&config.server.pid_file).map_err(|e| e.to_string())?;
+    let account = target.as_ref().map(|target| target.account);
+    let pid_file = PidFile::lock(&config.server.pid_file, account).map_err(|e| e.to_string())?;
     config.server.pid_file = pid_file.path().to_owned();
-    logging::init(&config.server, "master", None).map_err(|e| e.to_string())?;
+    let log = Some(&config.server.log_file).filter(|path| !path.as_os_str().is_empty());
+    let log = log
+        .map(|path| logging::open(path, account, false))
+        .transpose();
+    let log = log.map_err(|e| e.to_string())?.map(Into::into);
+    logging::init(&config.server, "master", log).map_err(|e| e.to_string())?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = ?source.file(), "starting");
     limits::raise_descriptors(&config)?;
     let listeners = Listeners::bind(&config.server)?;
-    let control = ControlSocket::bind(&socket_path(pid_file.path()))?;
+    let control = ControlSocket::bind(&socket_path(pid_file.path()), account)?;
+    // What was made until here is that user's already; the configuration may be root's.
+    let mut kept_config = None;
     if let Some(target) = target {
-        drop_to(&target, &config, &pid_file, &control)?;
+        let kept = source.file().map(KeptConfig::open).transpose();
+        kept_config = kept.map_err(|e| format!("the configuration cannot be held: {e}"))?;
+        target.become_it()?;
     }
     let segment = segment::create(&segment::capacity(&config))?;
     if config.diagnostics.near_wrap {
@@ -69,6 +80,7 @@ pub fn serve(
         poller: Poller::new().map_err(cannot)?,
         executable,
         source,
+        kept_config,
         config,
         signals,
         listeners,
@@ -81,28 +93,11 @@ pub fn serve(
     result
 }
 
-/// Becomes the configured user, to whom the files belong from then on.
-fn drop_to(
-    target: &user::Target,
-    config: &Config,
-    pid_file: &PidFile,
-    control: &ControlSocket,
-) -> Result<(), String> {
-    target.give(pid_file.path())?;
-    target.give(control.path())?;
-    if let Some(folder) = pid_file.made_folder() {
-        target.give(folder)?;
-    }
-    if !config.server.log_file.as_os_str().is_empty() {
-        target.give(&config.server.log_file)?;
-    }
-    target.become_it()
-}
-
 /// What a master is made of, besides what must not be left behind.
 pub struct Parts {
     pub executable: PathBuf,
     pub source: Source,
+    pub kept_config: Option<KeptConfig>,
     pub config: Config,
     pub signals: Signals,
     pub listeners: Listeners,
@@ -150,6 +145,7 @@ pub fn assemble<'t>(parts: Parts, pid_file: &'t PidFile, segment: &'t Segment) -
         started: now,
         config,
         source: parts.source,
+        kept_config: parts.kept_config,
         executable: parts.executable,
         image: parts.image,
         table,

@@ -13,6 +13,7 @@ mod control_socket;
 mod daemon;
 mod greeting;
 mod image;
+mod kept_config;
 mod launch;
 mod limits;
 mod listeners;

@@ -15,6 +15,7 @@ use sys::packet;
 
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
+use crate::kept_config::KeptConfig;
 use crate::listeners::Listeners;
 use crate::pid_file::PidFile;
 use crate::poller::{Poller, Token};
@@ -38,6 +39,8 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 pub struct Master<'t> {
     pub config: Config,
     pub source: Source,
+    /// Where the server is not root any more.
+    pub kept_config: Option<KeptConfig>,
     /// Where the executable lies, for a reload.
     pub executable: PathBuf,
     /// The executable that last proved good, from which processes are replaced that die.

@@ -2,15 +2,17 @@
 //!
 //! The lock is the truth, the number in the file is for people: a master that was killed leaves the file and loses the lock.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use sys::files::{Account, Folder, Kind};
 
 use crate::control::{self, socket_path};
 
@@ -21,11 +23,13 @@ const MODE: u32 = 0o600;
 const PATIENCE: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What a pid with its line break is not longer than.
+const PID_BYTES_MAX: u64 = 32;
+
 /// The locked pid file of this process. It is removed when this is dropped.
 pub struct PidFile {
     path: PathBuf,
     file: Flock<File>,
-    made_folder: bool,
 }
 
 /// Why the lock could not be had.
@@ -60,51 +64,50 @@ pub enum LockError {
 }
 
 impl PidFile {
-    /// Makes the file and its folder where they are missing, locks it, and writes this process's pid into it.
+    /// Makes the file and its folder where they are missing, locks it, and writes this process's pid into it. `account`: whom this process
+    /// will become, if it is root and will; what is made is theirs.
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn lock(path: &Path) -> Result<Self, LockError> {
+    pub fn lock(path: &Path, account: Option<Account>) -> Result<Self, LockError> {
         let os = |reason: io::Error| LockError::Os {
             path: path.to_owned(),
             reason,
         };
-        let folder = path.parent().filter(|folder| !folder.exists());
-        if let Some(folder) = folder {
-            std::fs::create_dir_all(folder).map_err(os)?;
-        }
+        let (folder, name) = apart(path).map_err(os)?;
+        let folder = Folder::open(folder, account, true).map_err(os)?;
         // One name for the file whatever way leads to it: the name of the socket derives from it.
-        let path = canonical(path).map_err(os)?;
+        let path = folder.path().join(name);
         let until = Instant::now() + PATIENCE;
         loop {
-            let file = open(&path).map_err(os)?;
+            let (file, _) = folder
+                .file(name, OFlag::O_RDWR, MODE, Kind::Plain)
+                .map_err(os)?;
+            let open_to_others = file.metadata().map_err(os)?.mode() & 0o077 != 0;
             let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => locked,
-                Err((_, Errno::EWOULDBLOCK)) => {
+                Err((file, Errno::EWOULDBLOCK)) => {
                     match control::listener(&socket_path(&path)) {
                         Some(pid) => return Err(LockError::Running { pid, path }),
                         None if Instant::now() < until => std::thread::sleep(PAUSE),
+                        // An earlier version left it, and anybody who may read it may lock it: that says nothing about a server.
+                        None if open_to_others => {
+                            if folder.leads_to(name, &file) {
+                                folder.remove(name).map_err(os)?;
+                            }
+                        }
                         None => return Err(LockError::Held { path }),
                     }
                     continue;
                 }
                 Err((_, errno)) => return Err(os(errno.into())),
             };
-            if !is_still(&path, &locked) {
+            if !folder.leads_to(name, &*locked) {
                 // A server that was ending has removed this file between our opening and our locking it.
                 continue;
             }
-            // One that an earlier version left may be readable by others. Where it is not ours to change it is somebody's own choice.
-            let _ = locked.set_permissions(Permissions::from_mode(MODE));
-            locked
-                .set_len(0)
-                .and_then(|()| writeln!(&*locked, "{}", std::process::id()))
-                .map_err(os)?;
-            return Ok(Self {
-                path,
-                file: locked,
-                made_folder: folder.is_some(),
-            });
+            write_pid(&locked).map_err(os)?;
+            return Ok(Self { path, file: locked });
         }
     }
 
@@ -112,13 +115,9 @@ impl PidFile {
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn inherited(lock: OwnedFd, path: PathBuf, made_folder: bool) -> Result<Self, LockError> {
+    pub fn inherited(lock: OwnedFd, path: PathBuf) -> Result<Self, LockError> {
         match Flock::lock(lock.into(), FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Self {
-                path,
-                file,
-                made_folder,
-            }),
+            Ok(file) => Ok(Self { path, file }),
             Err((lock, errno)) => {
                 // It stays open, and locked as it was: it may go back to the master that it came from.
                 std::mem::forget(lock);
@@ -134,11 +133,6 @@ impl PidFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// The file's folder, if it was made for it.
-    pub fn made_folder(&self) -> Option<&Path> {
-        self.path.parent().filter(|_| self.made_folder)
-    }
 }
 
 impl AsFd for PidFile {
@@ -150,8 +144,15 @@ impl AsFd for PidFile {
 impl Drop for PidFile {
     /// The lock goes last, with the descriptor. Where the folder does not let the file go, it is emptied.
     fn drop(&mut self) {
-        if is_still(&self.path, &self.file)
-            && let Err(error) = std::fs::remove_file(&self.path)
+        let removed = apart(&self.path).and_then(|(folder, name)| {
+            let folder = Folder::open(folder, None, false)?;
+            match folder.leads_to(name, &*self.file) {
+                true => folder.remove(name),
+                // It is somebody else's by now.
+                false => Ok(()),
+            }
+        });
+        if let Err(error) = removed
             && let Err(worse) = self.file.set_len(0)
         {
             tracing::error!(%error, %worse, path = %self.path.display(), "the pid file stays");
@@ -161,7 +162,11 @@ impl Drop for PidFile {
 
 /// Whether a server holds the lock.
 pub fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path);
+    let Ok(file) = file else {
         return false;
     };
     matches!(
@@ -178,21 +183,31 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE)
-        .open(path)
+/// Folder and name.
+fn apart(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => Ok((folder, name)),
+        _ => Err(io::ErrorKind::IsADirectory.into()),
+    }
 }
 
-fn is_still(path: &Path, file: &File) -> bool {
-    match (std::fs::metadata(path), file.metadata()) {
-        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
-        _ => false,
+/// Replaces what stands in the file, if that is a pid: what somebody has named here by mistake is not lost.
+fn write_pid(mut file: &File) -> io::Result<()> {
+    let mut there = Vec::new();
+    file.take(PID_BYTES_MAX + 1).read_to_end(&mut there)?;
+    let is_pid = there
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace());
+    if !is_pid || there.len() as u64 > PID_BYTES_MAX {
+        return Err(io::Error::other(
+            "something else than a process id stands in it; name another file, or remove it",
+        ));
     }
+    // Where it is not ours to change it is somebody's own choice.
+    let _ = file.set_permissions(Permissions::from_mode(MODE));
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
 }
 
 fn who(pid: Option<i32>) -> String {
@@ -229,14 +244,14 @@ mod tests {
     fn a_second_lock_is_refused_and_names_the_first() {
         let folder = Folder::new("second");
         let path = folder.0.join("new/folder/x.pid");
-        let first = PidFile::lock(&path).unwrap();
+        let first = PidFile::lock(&path, None).unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             format!("{}\n", std::process::id())
         );
         assert!(is_locked(&path));
 
-        let refused = || PidFile::lock(&path).map(drop).unwrap_err();
+        let refused = || PidFile::lock(&path, None).map(drop).unwrap_err();
         assert!(matches!(refused(), LockError::Held { .. }));
         let socket = UnixListener::bind(socket_path(&path)).unwrap();
         let LockError::Running { pid, .. } = refused() else {
@@ -248,7 +263,7 @@ mod tests {
 
         std::fs::remove_file(&path).unwrap();
         // The first still holds the lock of a file that has no name any more: that is no obstacle, and it does not take the new file away.
-        let second = PidFile::lock(&path).unwrap();
+        let second = PidFile::lock(&path, None).unwrap();
         drop(first);
         assert!(is_locked(second.path()));
         drop(second);
@@ -261,7 +276,7 @@ mod tests {
         let path = folder.0.join("x.pid");
         std::fs::write(&path, "123456789\n").unwrap();
         assert!(!is_locked(&path));
-        let lock = PidFile::lock(&path).unwrap();
+        let lock = PidFile::lock(&path, None).unwrap();
         assert_eq!(
             std::fs::read_to_string(lock.path()).unwrap(),
             format!("{}\n", std::process::id())
@@ -273,9 +288,9 @@ mod tests {
         let folder = Folder::new("link");
         std::fs::create_dir(folder.0.join("real")).unwrap();
         std::os::unix::fs::symlink(folder.0.join("real"), folder.0.join("link")).unwrap();
-        let through_link = PidFile::lock(&folder.0.join("link/x.pid")).unwrap();
+        let through_link = PidFile::lock(&folder.0.join("link/x.pid"), None).unwrap();
         assert!(matches!(
-            PidFile::lock(&folder.0.join("real/x.pid")),
+            PidFile::lock(&folder.0.join("real/x.pid"), None),
             Err(LockError::Held { .. })
         ));
         assert_eq!(
@@ -286,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_made_is_an_error_with_its_name() {
-        let error = PidFile::lock(Path::new("/dev/null/x.pid"))
+        let error = PidFile::lock(Path::new("/dev/null/x.pid"), None)
             .map(drop)
             .unwrap_err()
             .to_string();

@@ -17,10 +17,7 @@ impl Master<'_> {
     /// What is wrong with it; nothing has changed then.
     pub fn renew_settings(&mut self) -> Result<String, String> {
         self.source.readable_at_once()?;
-        let new = self
-            .source
-            .load()
-            .map_err(|problems| problems.to_string())?;
+        let new = self.source.load_again(self.kept_config.as_ref())?;
         let changes = self.config.changes(&new);
         let merged = self.config.with_live_changes(&new);
         limits::raise_descriptors(&merged)?;

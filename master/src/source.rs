@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use config::{Config, Problems};
 use serde::{Deserialize, Serialize};
 
+use crate::kept_config::KeptConfig;
+
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config.toml";
 
@@ -32,7 +34,9 @@ impl Source {
 
     /// The file, if there is one.
     pub fn file(&self) -> Option<&Path> {
-        (self.named || self.file.exists()).then_some(&*self.file)
+        // Where it cannot be seen whether there is one, reading it says why; it is not taken for missing.
+        let may_exist = self.named || self.file.try_exists().unwrap_or(true);
+        may_exist.then_some(&*self.file)
     }
 
     /// The file, if it was named on the command line: whoever gives a command for this server has to name it as well.
@@ -50,11 +54,35 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self) -> Result<Config, Problems> {
-        let mut config = config::load(self.file(), std::env::vars_os())?;
+        let config = config::load(self.file(), std::env::vars_os())?;
+        Ok(self.completed(config))
+    }
+
+    /// Reads and validates it as a server that may have been root once, and held the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, one a line.
+    pub fn load_again(&self, kept: Option<&KeptConfig>) -> Result<Config, String> {
+        let told = |problems: Problems| problems.to_string();
+        let text = kept
+            .map(|kept| kept.text(&self.file))
+            .transpose()?
+            .flatten();
+        match (text, kept) {
+            (Some(text), _) => config::load_text(&self.file, &text, std::env::vars_os()),
+            // It was there at the start: were it not found now, that is not as if there had been none.
+            (None, Some(_)) => config::load(Some(&self.file), std::env::vars_os()),
+            (None, None) => return self.load().map_err(told),
+        }
+        .map(|config| self.completed(config))
+        .map_err(told)
+    }
+
+    fn completed(&self, mut config: Config) -> Config {
         if self.background && config.server.log_file.as_os_str().is_empty() {
             config.server.log_file = config.server.pid_file.with_extension("log");
         }
-        Ok(config)
+        config
     }
 
     /// Whether reading it would wait for nobody, which a server that runs cannot do.

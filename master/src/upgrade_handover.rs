@@ -63,12 +63,17 @@ impl<'m> Handover<'m> {
                 fd: along.with(master.pid_file.as_fd()),
                 path: master.pid_file.path().to_owned(),
             },
-            made_folder: master.pid_file.made_folder().is_some(),
+            // Whoever it was made for has it already.
+            made_folder: false,
             control: state::File {
                 fd: along.with(master.control.as_fd()),
                 path: master.control.path().to_owned(),
             },
             log: log.map(|log| along.with(log.as_fd())),
+            kept_config: master.kept_config.as_ref().map(|kept| state::File {
+                fd: along.with(kept.as_fd()),
+                path: kept.name().to_owned(),
+            }),
             clients: master
                 .control
                 .conversations()

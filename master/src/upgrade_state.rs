@@ -55,6 +55,9 @@ pub struct State {
     /// The log file, where the log is one.
     #[serde(default)]
     pub log: Option<RawFd>,
+    /// The configuration file as root has opened it, and its name then, where the server is not root any more.
+    #[serde(default)]
+    pub kept_config: Option<File>,
     pub clients: Vec<Client>,
     pub doorbells: Vec<RawFd>,
     pub posts: Vec<Post>,
@@ -230,6 +233,7 @@ impl State {
         .into_iter()
         .chain(self.table.iter().flat_map(|table| [table.fd, table.lock]))
         .chain(self.log)
+        .chain(self.kept_config.iter().map(|file| file.fd))
         .chain(self.listeners.iter().map(|l| l.fd))
         .chain(self.clients.iter().map(|c| c.fd))
         .chain(self.doorbells.iter().copied())
@@ -340,6 +344,7 @@ pub(crate) mod tests {
             made_folder: true,
             control: file(9, "/run/steadfast.sock"),
             log: Some(21),
+            kept_config: Some(file(23, "/etc/steadfast.toml")),
             clients: vec![Client {
                 fd: 10,
                 conversation: Conversation::default(),
@@ -428,7 +433,7 @@ pub(crate) mod tests {
     fn what_does_not_fit_the_table_or_itself_is_refused() {
         let table = shm_table::Table::private(&capacity());
         assert_eq!(state().check(&table), Ok(()));
-        let changes: [fn(&mut State); 10] = [
+        let changes: [fn(&mut State); 11] = [
             |s| s.control.fd = s.pid_file.fd,
             |s| s.doorbells.truncate(5),
             |s| s.posts[0].slot = 6,
@@ -439,6 +444,7 @@ pub(crate) mod tests {
             |s| s.descriptors.retain(|&number| number != 19),
             |s| s.descriptors.retain(|&number| number != 29),
             |s| s.log = Some(30),
+            |s| s.kept_config = Some(file(30, "x")),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = state();

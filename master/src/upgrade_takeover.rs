@@ -23,6 +23,7 @@ use sys::inherit;
 
 use crate::control_socket::ControlSocket;
 use crate::image::Image;
+use crate::kept_config::KeptConfig;
 use crate::launch::{Parts, assemble};
 use crate::listeners::Listeners;
 use crate::master::Master;
@@ -196,8 +197,8 @@ fn go_on(memory: RawFd, prepared: Prepared) -> Result<(), String> {
     }
     take_name(&state.executable);
     let lock = descriptors.take(state.pid_file.fd).map_err(&back)?;
-    let pid_file = PidFile::inherited(lock, state.pid_file.path.clone(), state.made_folder)
-        .map_err(|e| back(e.to_string()))?;
+    let pid_file =
+        PidFile::inherited(lock, state.pid_file.path.clone()).map_err(|e| back(e.to_string()))?;
     // After the pid file, so that its name is removed before.
     let lock = state.table.as_ref().map_or(-1, |table| table.lock);
     let lock = descriptors.take(lock).map_err(&back)?;
@@ -228,9 +229,17 @@ fn go_on(memory: RawFd, prepared: Prepared) -> Result<(), String> {
     for &number in &state.doorbells {
         doorbells.push(descriptors.take(number).map_err(&back)?);
     }
+    let kept_config = match &state.kept_config {
+        Some(kept) => {
+            let file = descriptors.take(kept.fd).map_err(&back)?;
+            Some(KeptConfig::inherited(file, kept.path.clone()))
+        }
+        None => None,
+    };
     let parts = Parts {
         executable: state.executable.clone(),
         source: state.source.clone(),
+        kept_config,
         config: state.config.clone(),
         signals,
         listeners: Listeners::inherited(listeners),

@@ -1,15 +1,15 @@
 //! Becoming another user once the listeners are bound: root is needed for little, and not for long.
 
 use std::ffi::CString;
-use std::path::Path;
 
-use nix::unistd::{self, Gid, Uid, User};
+use nix::unistd::{self, User};
+use sys::files::Account;
 
 /// A user to become.
 pub struct Target {
     name: CString,
-    uid: Uid,
-    gid: Gid,
+    /// Whose everything is that is made before.
+    pub account: Account,
 }
 
 impl Target {
@@ -35,23 +35,11 @@ impl Target {
         let name = CString::new(name).map_err(|e| format!("server.user: {e}"))?;
         Ok(Some(Self {
             name,
-            uid: user.uid,
-            gid: user.gid,
+            account: Account {
+                uid: user.uid,
+                gid: user.gid,
+            },
         }))
-    }
-
-    /// Gives a file or folder to the user, so that it can still be used afterwards.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn give(&self, path: &Path) -> Result<(), String> {
-        unistd::chown(path, Some(self.uid), Some(self.gid)).map_err(|e| {
-            format!(
-                "server.user: {} cannot be given to {:?}: {e}",
-                path.display(),
-                self.name
-            )
-        })
     }
 
     /// Becomes the user, with their groups, for good.
@@ -59,9 +47,9 @@ impl Target {
     /// # Errors
     /// A sentence; the process may then be half way and must not go on.
     pub fn become_it(&self) -> Result<(), String> {
-        unistd::initgroups(&self.name, self.gid)
-            .and_then(|()| unistd::setgid(self.gid))
-            .and_then(|()| unistd::setuid(self.uid))
+        unistd::initgroups(&self.name, self.account.gid)
+            .and_then(|()| unistd::setgid(self.account.gid))
+            .and_then(|()| unistd::setuid(self.account.uid))
             .map_err(|e| format!("server.user: cannot become {:?}: {e}", self.name))
     }
 }

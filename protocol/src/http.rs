@@ -7,6 +7,7 @@
 
 mod answer;
 mod head;
+mod host;
 pub mod origin;
 mod target;
 mod upgrade;
@@ -29,6 +30,11 @@ pub struct Rules<'a> {
     pub origins: &'a [String],
     /// `diagnostics.echo`: whether there is a path `/echo`.
     pub echo: bool,
+    /// `server.hosts`, if the request came to a loopback address: then it must name a host of this machine or one of these. `None`: it
+    /// may name any.
+    pub hosts: Option<&'a [String]>,
+    /// Who connected is a proxy that is believed: if it says for whom (`X-Forwarded-For`), the request may name any host.
+    pub from_proxy: bool,
 }
 
 /// A request's head, as far as it came.
@@ -63,6 +69,13 @@ pub enum What {
         /// The method was HEAD: the same without the body.
         head_only: bool,
     },
+    /// Send the response, and close: the request is for a host that is none of ours, see [`Rules::hosts`].
+    RefuseHost {
+        /// Which.
+        host: String,
+        /// The answer, whole.
+        response: Vec<u8>,
+    },
     /// Send the response, and close.
     Refuse {
         /// For the counters and the log.
@@ -88,6 +101,8 @@ pub enum Page {
     Chat,
     /// `/healthz`
     Healthz,
+    /// The same for one who is told no reasons: it comes through a proxy, or names a host that is none of ours.
+    HealthzForAnybody,
 }
 
 /// Reads a request's head from all that came of it so far. Pure: what is decided depends on the

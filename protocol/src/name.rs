@@ -1,6 +1,9 @@
 //! What a user, a group, a device or a device model may be called: 1 to 64 bytes of UTF-8 without
-//! control characters, and nothing else is asked of it.
+//! control characters. Of users and groups more may be asked, see [`Rule::Safe`].
 
+mod safe;
+
+use std::borrow::Cow;
 use std::fmt;
 
 /// The longest name, in bytes of UTF-8.
@@ -18,6 +21,46 @@ pub enum BadName {
     },
     /// It has a character of Unicode's category Cc in it.
     ControlCharacter,
+    /// It has a space at an end, or two together.
+    Space,
+    /// It has a character in it that makes it look like another name, or like none.
+    Character {
+        /// Which.
+        character: char,
+        /// Why not, as the rest of a sentence.
+        what: &'static str,
+    },
+}
+
+/// Which names users and groups may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Any of 1 to [`BYTES_MAX`] bytes without control characters.
+    Any,
+    /// Those in which everything can be seen: without characters that are invisible, unassigned, private or odd spaces, or space at an end.
+    /// Whatever way one is written (NFC or not), it is the same name.
+    Safe,
+}
+
+/// The name that is meant by what came from a client.
+///
+/// # Errors
+/// It is none.
+#[inline]
+pub fn read(name: Cow<'_, str>, rule: Rule) -> Result<Cow<'_, str>, BadName> {
+    match rule {
+        Rule::Any => check(&name).map(|()| name),
+        Rule::Safe => safe::read(name),
+    }
+}
+
+/// Whether this certainly is a name, and stays as it is. What is not certain is for [`read`].
+#[inline]
+pub(crate) fn stays(name: &str, rule: Rule) -> bool {
+    match rule {
+        Rule::Any => check(name).is_ok(),
+        Rule::Safe => safe::is_plain(name) || safe::is_ordinary(name),
+    }
 }
 
 impl fmt::Display for BadName {
@@ -28,6 +71,10 @@ impl fmt::Display for BadName {
                 write!(f, "is {bytes} bytes long, at most {BYTES_MAX} are allowed")
             }
             BadName::ControlCharacter => f.write_str("contains a control character"),
+            BadName::Space => f.write_str("has a space at an end, or two together"),
+            BadName::Character { character, what } => {
+                write!(f, "contains U+{:04X}, which {what}", u32::from(*character))
+            }
         }
     }
 }

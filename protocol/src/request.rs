@@ -5,7 +5,7 @@
 //! - Of several fields with one name the last counts, as in every browser.
 //! - Unknown fields are skipped unread; so are known ones that mean nothing to this type.
 //! - An optional field that is `null` counts as absent, except `id`.
-//! - `content` is never interpreted: numbers of any size and any escape pass through.
+//! - `content` is never changed: numbers of any size and any escape pass through, but for what [`strict`] refuses where it is asked to.
 //!
 //! Reading is two steps. The first finds the known fields as raw slices and proves that the whole text is JSON: `quick` where the text is
 //! as programs write it, `fields` for any other. `understand` decides what they mean.
@@ -13,11 +13,13 @@
 mod fields;
 mod quick;
 mod shape;
+pub mod strict;
 mod understand;
 
 use std::borrow::Cow;
 
 use crate::code::ErrorCode;
+use crate::name;
 
 pub use shape::Shapes;
 
@@ -26,6 +28,28 @@ pub const ID_BYTES_MAX: usize = 128;
 
 /// How deep arrays and objects may nest in `content`, the outermost counted.
 pub const CONTENT_DEPTH_MAX: usize = 128;
+
+/// What is asked of messages beyond being what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Names of users and groups.
+    pub names: name::Rule,
+    /// Whether content is refused that some receivers could not read, see [`strict`].
+    pub strict_content: bool,
+}
+
+impl Rules {
+    /// Nothing more.
+    pub const ANY: Rules = Rules {
+        names: name::Rule::Any,
+        strict_content: false,
+    };
+    /// All there is.
+    pub const STRICT: Rules = Rules {
+        names: name::Rule::Safe,
+        strict_content: true,
+    };
+}
 
 /// One message from a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +61,7 @@ pub struct Message<'a> {
     pub request: Request<'a>,
 }
 
-/// What a client asks for. All names in it have passed [`crate::name::check`].
+/// What a client asks for. All names in it have passed [`crate::name::check`], and those of users and groups the [`Rules`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// `login`
@@ -105,12 +129,12 @@ pub struct Refusal<'a> {
 /// Understands one message. Allocates only where a name has an escape in it, for lists, and for
 /// refusals.
 #[inline]
-pub fn parse(text: &str) -> Result<Message<'_>, Refusal<'_>> {
+pub fn parse(text: &str, rules: Rules) -> Result<Message<'_>, Refusal<'_>> {
     let mut found = fields::Fields::default();
     if quick::find(text, &mut found).is_none() {
         found = fields::find_thoroughly(text)?;
     }
-    understand::message(&found)
+    understand::message(&found, rules)
 }
 
 #[cfg(test)]

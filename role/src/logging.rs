@@ -8,17 +8,17 @@
 //! - Logging never fails a caller and never keeps it waiting: a line that there is no room for is lost, counted and told of ([`account`]),
 //!   and the process goes on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
 use config::{LogFormat, LogLevel};
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use sys::files::{Account, Folder, Kind};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
@@ -27,6 +27,9 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
 use crate::lines::{self, Lines, Pen};
+
+/// Of a log file that is made.
+const MODE: u32 = 0o640;
 
 /// Where lines go.
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -64,7 +67,7 @@ pub fn init(
     let file = match (&path, open_already) {
         (None, _) => None,
         (Some(_), Some(file)) => Some(File::from(file)),
-        (Some(path), None) => Some(open(path)?),
+        (Some(path), None) => Some(open(path, None, false)?),
     };
     // Where it cannot be had alone it stays shared, and is written with more care.
     if let Ok(Some(own)) = sys::outlet::unshared(io::stderr().as_fd()) {
@@ -117,7 +120,7 @@ pub fn reopen() -> Result<bool, OpenError> {
     else {
         return Ok(false);
     };
-    let new = open(path)?;
+    let new = open(path, None, false)?;
     let mut refused = None;
     lines.go_on_in(Some(new), |new, old| {
         // A daemon's standard error is its log file as well; what libraries print there must follow.
@@ -191,26 +194,20 @@ pub fn set_level(level: LogLevel) {
 }
 
 /// Opens a log file for appending, readable by its owner and group, without waiting for anybody: a FIFO that nobody reads is opened all the
-/// same, and keeps what fits until somebody does.
+/// same, and keeps what fits until somebody does. `account`: whom a process of root will become; the file is theirs then. With `make_folder`
+/// the folder is made if it is missing. See [`sys::files`] for what is refused.
 ///
 /// # Errors
-/// What the system says, with the path.
-pub fn open(path: &Path) -> Result<File, OpenError> {
-    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-    let mut options = OpenOptions::new();
-    options
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .custom_flags(flags);
-    let nobody_reads = |e: &io::Error| e.raw_os_error() == Some(Errno::ENXIO as i32);
-    options
-        .open(path)
-        .or_else(|e| match nobody_reads(&e) {
-            // Being its own reader, it finds one.
-            true => options.read(true).open(path),
-            false => Err(e),
+/// What the system says, or why what lies there is not taken; with the path.
+pub fn open(path: &Path, account: Option<Account>, make_folder: bool) -> Result<File, OpenError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    Folder::open(folder, account, make_folder)
+        .and_then(|folder| {
+            let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+            folder.file(name, flags, MODE, Kind::Log)
         })
+        .map(|(file, _)| file)
         .map_err(|error| OpenError {
             path: path.to_owned(),
             error,

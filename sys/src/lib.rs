@@ -4,6 +4,7 @@
 //! Everything else the server asks of the system goes through the safe wrappers of `nix` and the standard library, where it is used.
 
 pub mod children;
+pub mod files;
 pub mod inherit;
 pub mod outlet;
 pub mod packet;

@@ -30,6 +30,7 @@ mod control;
 mod corners;
 mod counters;
 mod deadlines;
+mod doors;
 mod echo;
 mod errors;
 mod exhausted;

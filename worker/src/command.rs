@@ -14,7 +14,7 @@ mod sendto;
 mod session;
 
 use protocol::code::{CloseCode, ErrorCode};
-use protocol::request::{Message, Request};
+use protocol::request::{Message, Request, Rules};
 use shm_table::{Counter, State};
 
 use crate::connection::Connection;
@@ -33,7 +33,7 @@ pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &st
         );
         std::process::abort();
     }
-    let parsed = work.spare.shapes.parse(text);
+    let parsed = work.spare.shapes.parse(text, rules(&work.settings.limits));
     let id = match &parsed {
         Ok(message) => message.id,
         Err(refusal) => refusal.id,
@@ -49,6 +49,16 @@ pub(crate) fn handle(work: &mut Work<'_>, connection: &mut Connection, text: &st
         Err(refusal) => work.refuse(connection, refusal.code, &refusal.sentence, id),
     }
     connection.redo = false;
+}
+
+fn rules(limits: &config::Limits) -> Rules {
+    Rules {
+        names: match limits.names {
+            config::Names::Safe => protocol::name::Rule::Safe,
+            config::Names::Any => protocol::name::Rule::Any,
+        },
+        strict_content: limits.strict_content,
+    }
 }
 
 fn choose(

@@ -3,6 +3,8 @@
 //! Whatever is not an upgrade is answered once and the connection ends.
 
 use std::io::Write;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::http::{self, Endpoint, Head, Page, Rules, What};
 use protocol::ws::{self, Opcode};
@@ -11,7 +13,11 @@ use shm_table::State;
 use crate::connection::{Connection, Flag};
 use crate::page;
 use crate::reading::{Cursor, Step};
+use crate::socket;
 use crate::work::Work;
+
+/// Between two lines of the log about refused hosts.
+const HOST_WARNING_MS: u64 = 15_000;
 
 /// What a refused newcomer is told to wait, in seconds.
 pub(crate) const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
@@ -24,9 +30,15 @@ impl Work<'_> {
         input: &[u8],
         cursor: &mut Cursor,
     ) -> Step {
+        let from_proxy = self.proxy_of(connection).is_some();
+        // Whom it is for stood before the request.
+        let introduced = from_proxy && !connection.has(Flag::Forwarded);
+        let for_this_machine = self.came_to(connection).is_some_and(|it| it.is_loopback());
         let rules = Rules {
             origins: &self.settings.auth.origins,
             echo: self.settings.diagnostics.echo,
+            hosts: (for_this_machine && !introduced).then_some(&*self.settings.server.hosts),
+            from_proxy,
         };
         let (bytes, what) = match http::parse(input.get(cursor.at..).unwrap_or_default(), &rules) {
             Head::Incomplete => return Step::NeedMore,
@@ -46,17 +58,49 @@ impl Work<'_> {
             } => {
                 self.respond(connection, |w| page::chat(w, head_only));
             }
-            What::Get {
-                page: Page::Healthz,
-                head_only,
-            } => {
+            What::Get { page, head_only } => {
                 let health = self.health();
-                self.respond(connection, |w| page::health(w, &health, head_only));
+                let told = page == Page::Healthz && self.may_know_reasons(connection, introduced);
+                self.respond(connection, |w| page::health(w, &health, told, head_only));
+            }
+            What::RefuseHost { host, response } => {
+                self.warn_of_host(connection, &host);
+                self.respond(connection, |w| w.write_all(&response));
             }
             What::Refuse { response, .. } => self.respond(connection, |w| w.write_all(&response)),
         }
         self.commit(connection);
         Step::Again
+    }
+
+    /// The address that a client has connected to.
+    fn came_to(&self, connection: &Connection) -> Option<IpAddr> {
+        socket::local(self.seats.socket(connection.handle.row)?)
+    }
+
+    /// Whether somebody may be told of addresses and errors inside.
+    fn may_know_reasons(&self, connection: &Connection, introduced: bool) -> bool {
+        let peer = || socket::peer(self.seats.socket(connection.handle.row)?);
+        self.settings.diagnostics.health_reasons
+            && !introduced
+            && peer().is_none_or(|peer| peer.is_loopback())
+    }
+
+    /// Tells the operator what to list, a few times a minute at most: anybody can ask for anything.
+    fn warn_of_host(&self, connection: &Connection, host: &str) {
+        static NEXT_MS: AtomicU64 = AtomicU64::new(0);
+        let now = self.table.now_ms();
+        if now < NEXT_MS.load(Ordering::Relaxed) {
+            return;
+        }
+        NEXT_MS.store(now + HOST_WARNING_MS, Ordering::Relaxed);
+        let peer = self.hands.peer(connection.handle);
+        tracing::warn!(
+            host,
+            ?peer,
+            "a request to a loopback address was refused because of its Host; if a proxy passes it on, or it is a name of this machine, list it in \
+             server.hosts"
+        );
     }
 
     /// Answers 503 and ends the connection.

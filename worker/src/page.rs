@@ -7,6 +7,8 @@ use data_encoding::BASE64;
 use protocol::http::response;
 use sha2::{Digest, Sha256};
 
+use crate::health::Health;
+
 const CHAT: &[u8] = include_bytes!("../page/index.html");
 
 /// The page is one file with its own script and style, reaches nothing but this server, and may not be framed.
@@ -38,16 +40,19 @@ pub(crate) fn chat(w: &mut dyn Write, head_only: bool) -> io::Result<()> {
     response(w, 200, &headers, CHAT, head_only)
 }
 
-/// Writes the health check: 200 without `reasons`, otherwise 503 with a line for each.
-pub(crate) fn health(w: &mut dyn Write, reasons: &[String], head_only: bool) -> io::Result<()> {
+/// Writes the health check: 200 where all is well, otherwise 503, with the reasons if they are to be `told`.
+pub(crate) fn health(
+    w: &mut dyn Write,
+    health: &Health,
+    told: bool,
+    head_only: bool,
+) -> io::Result<()> {
     let headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Cache-Control", "no-store"),
     ];
-    let (status, body) = match reasons {
-        [] => (200, "ok\n".to_owned()),
-        _ => (503, reasons.join("\n") + "\n"),
-    };
+    let status = if health.is_well() { 200 } else { 503 };
+    let body = health.text(told);
     response(w, status, &headers, body.as_bytes(), head_only)
 }
 
@@ -72,13 +77,5 @@ mod tests {
         assert!(page.contains("Cache-Control: no-store\r\n"));
         assert!(page.trim_end().ends_with("</html>"));
         assert!(text(|w| chat(w, true)).ends_with("\r\n\r\n"));
-    }
-
-    #[test]
-    fn health_is_a_status() {
-        assert!(text(|w| health(w, &[], false)).starts_with("HTTP/1.1 200 "));
-        let answer = text(|w| health(w, &["stopping".into(), "tired".into()], false));
-        assert!(answer.starts_with("HTTP/1.1 503 "));
-        assert!(answer.ends_with("stopping\ntired\n"));
     }
 }

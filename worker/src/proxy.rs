@@ -105,7 +105,7 @@ impl Work<'_> {
     }
 
     /// The proxy through which a connection comes.
-    fn proxy_of(&self, connection: &Connection) -> Option<IpAddr> {
+    pub fn proxy_of(&self, connection: &Connection) -> Option<IpAddr> {
         if self.settings.server.proxies.is_empty() {
             return None;
         }

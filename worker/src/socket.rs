@@ -7,7 +7,9 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, getpeername, recv, send, shutdown};
+use nix::sys::socket::{
+    MsgFlags, Shutdown, SockaddrStorage, getpeername, getsockname, recv, send, shutdown,
+};
 use shm_table::kill_point;
 
 /// Reads what there is, up to the length of `into`; 0 is the end of the stream.
@@ -41,7 +43,15 @@ pub(crate) fn end(socket: &OwnedFd) {
 
 /// Who is at the other end, as the kernel knows it; `None` for one that has gone, or is not on a network.
 pub(crate) fn peer(socket: &OwnedFd) -> Option<IpAddr> {
-    let address: SockaddrStorage = getpeername(socket.as_raw_fd()).ok()?;
+    ip(getpeername(socket.as_raw_fd()).ok()?)
+}
+
+/// The address that the client has connected to, likewise.
+pub(crate) fn local(socket: &OwnedFd) -> Option<IpAddr> {
+    ip(getsockname(socket.as_raw_fd()).ok()?)
+}
+
+fn ip(address: SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
     let v6 = || {
         address

@@ -1,6 +1,7 @@
 //! From the bytes of a head to what is to be done about it.
 
 use super::answer::refusal_to;
+use super::host;
 use super::target::{self, Path, is_host};
 use super::upgrade;
 use super::{Endpoint, FIELDS_MAX, HEAD_BYTES_MAX, Head, Page, Rules, What};
@@ -115,7 +116,7 @@ fn decide(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<What
     };
     let fields = Fields(request.headers);
     let is_http_11 = version == 1;
-    let host = host(&fields, is_http_11)?;
+    let host = host_of(&fields, is_http_11)?;
     let head_only = match method {
         "GET" => false,
         "HEAD" => true,
@@ -132,16 +133,35 @@ fn decide(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<What
         Some(host) => host,
         None => host,
     };
+    let forwarded = fields.first("X-Forwarded-For").is_some();
+    let host_is_ours = match rules.hosts {
+        Some(_) if rules.from_proxy && forwarded => true,
+        Some(hosts) => host::allowed(host, hosts, rules.origins),
+        None => true,
+    };
+    if target.path == Some(Path::Healthz) {
+        let page = match host_is_ours && !forwarded && fields.first("Forwarded").is_none() {
+            true => Page::Healthz,
+            false => Page::HealthzForAnybody,
+        };
+        return Ok(What::Get { page, head_only });
+    }
+    if !host_is_ours {
+        let refused = Refused::new(403, NOT_OUR_HOST);
+        return Ok(What::RefuseHost {
+            host: host.to_owned(),
+            response: refusal_to(
+                refused.status,
+                &refused.headers,
+                refused.sentence,
+                head_only,
+            ),
+        });
+    }
     let wants_websocket = !head_only && upgrade::is_asked_for(&fields);
     let endpoint = match target.path {
         Some(Path::Echo) if !rules.echo => return Err(not_found()),
-        None => return Err(not_found()),
-        Some(Path::Healthz) => {
-            return Ok(What::Get {
-                page: Page::Healthz,
-                head_only,
-            });
-        }
+        Some(Path::Healthz) | None => return Err(not_found()),
         Some(Path::Root) if !wants_websocket => {
             return Ok(What::Get {
                 page: Page::Chat,
@@ -159,8 +179,11 @@ fn decide(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<What
     Ok(What::Upgrade { endpoint, response })
 }
 
+const NOT_OUR_HOST: &str = "This address is for this machine alone, and Host is not one of its names (localhost, 127.0.0.1, [::1]). \
+    If a proxy passes it on, or it is another name of this machine, list it in server.hosts.";
+
 /// The `Host` field: one, and sound; only HTTP/1.0 may leave it out.
-fn host<'b>(fields: &Fields<'_, 'b>, is_http_11: bool) -> Result<&'b str, Refused> {
+fn host_of<'b>(fields: &Fields<'_, 'b>, is_http_11: bool) -> Result<&'b str, Refused> {
     match fields.single("Host")? {
         None if is_http_11 => Err(Refused::new(400, "Host is missing")),
         None => Ok(""),

@@ -35,6 +35,12 @@ fn same(listed: &str, origin: &str) -> bool {
     }
 }
 
+/// Whether a listed origin is that of pages at a host, whose name this is.
+pub(super) fn is_at(listed: &str, name: &str) -> bool {
+    let listed = listed.strip_suffix('/').unwrap_or(listed);
+    Origin::read(listed).is_some_and(|origin| origin.name.eq_ignore_ascii_case(name))
+}
+
 struct Origin<'a> {
     scheme: &'a str,
     name: &'a str,

@@ -8,6 +8,14 @@ use super::*;
 const DEFAULT: Rules<'static> = Rules {
     origins: &[],
     echo: false,
+    hosts: None,
+    from_proxy: false,
+};
+
+/// For a request to an address of this machine alone.
+const LOOPBACK: Rules<'static> = Rules {
+    hosts: Some(&[]),
+    ..DEFAULT
 };
 
 /// What a head is answered with, the same however it was cut.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{ID_BYTES_MAX, Message, Refusal, Request, Send};
+use super::{ID_BYTES_MAX, Message, Refusal, Request, Rules, Send};
 use crate::name;
 use crate::scan::{integer_len, plain_len, same};
 
@@ -50,17 +50,17 @@ pub struct Shapes {
 impl Shapes {
     /// The same as [`parse`](super::parse), in fewer steps where a message looks like one before.
     #[inline]
-    pub fn parse<'a>(&mut self, text: &'a str) -> Result<Message<'a>, Refusal<'a>> {
-        match self.known(text) {
+    pub fn parse<'a>(&mut self, text: &'a str, rules: Rules) -> Result<Message<'a>, Refusal<'a>> {
+        match self.known(text, rules) {
             Some(message) => Ok(message),
-            None => self.parse_unknown(text),
+            None => self.parse_unknown(text, rules),
         }
     }
 
     /// The message in a text of a known shape.
     #[inline]
-    pub(super) fn known<'a>(&self, text: &'a str) -> Option<Message<'a>> {
-        self.known.iter().find_map(|shape| shape.read(text))
+    pub(super) fn known<'a>(&self, text: &'a str, rules: Rules) -> Option<Message<'a>> {
+        self.known.iter().find_map(|shape| shape.read(text, rules))
     }
 
     /// The next message of an unknown shape is one that is learned.
@@ -69,8 +69,12 @@ impl Shapes {
         self.unknown = 0;
     }
 
-    fn parse_unknown<'a>(&mut self, text: &'a str) -> Result<Message<'a>, Refusal<'a>> {
-        let message = super::parse(text)?;
+    fn parse_unknown<'a>(
+        &mut self,
+        text: &'a str,
+        rules: Rules,
+    ) -> Result<Message<'a>, Refusal<'a>> {
+        let message = super::parse(text, rules)?;
         if self.unknown.is_multiple_of(LEARNS_EVERY)
             && let Some(shape) = Shape::of(text, &message)
         {
@@ -130,7 +134,7 @@ impl Shape {
 
     /// The message in a text of this shape.
     #[inline]
-    fn read<'a>(&self, text: &'a str) -> Option<Message<'a>> {
+    fn read<'a>(&self, text: &'a str, rules: Rules) -> Option<Message<'a>> {
         let bytes = text.as_bytes();
         let (mut at, mut from) = (0, 0);
         let (mut to, mut content, mut id) = ("", "", None);
@@ -154,7 +158,8 @@ impl Shape {
         }
         let rest = self.bytes.get(from..)?;
         let is_of_shape = behind(bytes, at, rest)? == bytes.len() && !self.parts.is_empty();
-        let is_allowed = name::check(to).is_ok() && id.is_none_or(|id| id.len() <= ID_BYTES_MAX);
+        let is_allowed =
+            name::stays(to, rules.names) && id.is_none_or(|id| id.len() <= ID_BYTES_MAX);
         if !is_of_shape || !is_allowed {
             return None;
         }

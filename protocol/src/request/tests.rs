@@ -19,6 +19,11 @@ fn bad(text: &str) -> Refusal<'_> {
     }
 }
 
+/// By no rules but those that always hold.
+fn parse(text: &str) -> Result<Message<'_>, Refusal<'_>> {
+    super::parse(text, Rules::ANY)
+}
+
 #[track_caller]
 fn names(text: &str, field: &str) {
     let refusal = bad(text);

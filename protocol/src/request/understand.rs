@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::fields::{Field, Fields};
-use super::{CONTENT_DEPTH_MAX, ID_BYTES_MAX, Login, Message, Refusal, Request, Send};
+use super::{
+    CONTENT_DEPTH_MAX, ID_BYTES_MAX, Login, Message, Refusal, Request, Rules, Send, strict,
+};
 use crate::code::ErrorCode;
 use crate::{cut, name};
 
@@ -26,10 +28,10 @@ impl Wrong {
 }
 
 #[inline]
-pub(super) fn message<'a>(fields: &Fields<'a>) -> Result<Message<'a>, Refusal<'a>> {
+pub(super) fn message<'a>(fields: &Fields<'a>, rules: Rules) -> Result<Message<'a>, Refusal<'a>> {
     let came = fields.get(Field::Id);
     let id = came.filter(|raw| is_id(raw));
-    match request(fields, came.is_some() && id.is_none()) {
+    match request(fields, came.is_some() && id.is_none(), rules) {
         Ok(request) => Ok(Message { id, request }),
         Err(Wrong { code, sentence }) => Err(Refusal { code, sentence, id }),
     }
@@ -37,7 +39,7 @@ pub(super) fn message<'a>(fields: &Fields<'a>) -> Result<Message<'a>, Refusal<'a
 
 /// `id_is_bad` is only a fault where `id` has a meaning.
 #[inline]
-fn request<'a>(fields: &Fields<'a>, id_is_bad: bool) -> Result<Request<'a>, Wrong> {
+fn request<'a>(fields: &Fields<'a>, id_is_bad: bool, rules: Rules) -> Result<Request<'a>, Wrong> {
     let called = match fields.get(Field::Type) {
         Some(_) => Field::Type,
         None => Field::Cmd,
@@ -53,24 +55,26 @@ fn request<'a>(fields: &Fields<'a>, id_is_bad: bool) -> Result<Request<'a>, Wron
         )));
     }
     Ok(match kind {
-        "sendto" => Request::SendTo(send(fields, Field::To)?),
-        "sendgroup" => Request::SendGroup(send(fields, Field::To)?),
-        "chat" if fields.get(Field::Recv).is_some() => Request::SendTo(send(fields, Field::Recv)?),
-        "chat" => Request::SendTo(send(fields, Field::To)?),
-        _ => return other_request(kind, fields),
+        "sendto" => Request::SendTo(send(fields, Field::To, rules)?),
+        "sendgroup" => Request::SendGroup(send(fields, Field::To, rules)?),
+        "chat" if fields.get(Field::Recv).is_some() => {
+            Request::SendTo(send(fields, Field::Recv, rules)?)
+        }
+        "chat" => Request::SendTo(send(fields, Field::To, rules)?),
+        _ => return other_request(kind, fields, rules),
     })
 }
 
 /// Everything but the messages from client to client.
-fn other_request<'a>(kind: &str, fields: &Fields<'a>) -> Result<Request<'a>, Wrong> {
+fn other_request<'a>(kind: &str, fields: &Fields<'a>, rules: Rules) -> Result<Request<'a>, Wrong> {
     Ok(match kind {
-        "login" => Request::Login(login(fields)?),
-        "join" => Request::Join(required_name(fields, Field::Group)?),
-        "leave" => Request::Leave(required_name(fields, Field::Group)?),
+        "login" => Request::Login(login(fields, rules.names)?),
+        "join" => Request::Join(required_name(fields, Field::Group, rules.names)?),
+        "leave" => Request::Leave(required_name(fields, Field::Group, rules.names)?),
         "broadcast" => Request::Broadcast {
-            content: content(fields)?,
+            content: content(fields, rules)?,
         },
-        "who" => who(fields)?,
+        "who" => who(fields, rules.names)?,
         "ping" => Request::Ping,
         "logout" => Request::Logout,
         other => {
@@ -86,17 +90,17 @@ fn other_request<'a>(kind: &str, fields: &Fields<'a>) -> Result<Request<'a>, Wro
     })
 }
 
-fn login<'a>(fields: &Fields<'a>) -> Result<Login<'a>, Wrong> {
-    let user_name = match optional_name(fields, Field::UserName)? {
-        None => optional_name(fields, Field::Name)?,
+fn login<'a>(fields: &Fields<'a>, names: name::Rule) -> Result<Login<'a>, Wrong> {
+    let user_name = match optional_name(fields, Field::UserName, names)? {
+        None => optional_name(fields, Field::Name, names)?,
         found => found,
     };
     let token = optional_string(fields, Field::Token)?;
     if user_name.is_none() && token.is_none() {
         return Err(Wrong::request("userName is missing"));
     }
-    let device_id = optional_name(fields, Field::DeviceId)?;
-    let device_model = optional_name(fields, Field::DeviceModel)?;
+    let device_id = optional_name(fields, Field::DeviceId, name::Rule::Any)?;
+    let device_model = optional_name(fields, Field::DeviceModel, name::Rule::Any)?;
     Ok(Login {
         user_name,
         token,
@@ -106,8 +110,8 @@ fn login<'a>(fields: &Fields<'a>) -> Result<Login<'a>, Wrong> {
 }
 
 #[inline]
-fn send<'a>(fields: &Fields<'a>, to: Field) -> Result<Send<'a>, Wrong> {
-    let to = required_name(fields, to)?;
+fn send<'a>(fields: &Fields<'a>, to: Field, rules: Rules) -> Result<Send<'a>, Wrong> {
+    let to = required_name(fields, to, rules.names)?;
     let quiet = match fields.get(Field::Quiet) {
         Some("true") => true,
         Some("false" | "null") | None => false,
@@ -115,14 +119,14 @@ fn send<'a>(fields: &Fields<'a>, to: Field) -> Result<Send<'a>, Wrong> {
     };
     Ok(Send {
         to,
-        content: content(fields)?,
+        content: content(fields, rules)?,
         quiet,
     })
 }
 
-fn who<'a>(fields: &Fields<'a>) -> Result<Request<'a>, Wrong> {
+fn who<'a>(fields: &Fields<'a>, rule: name::Rule) -> Result<Request<'a>, Wrong> {
     let Some(raw) = fields.get(Field::Users).filter(|raw| *raw != "null") else {
-        return match optional_name(fields, Field::Group)? {
+        return match optional_name(fields, Field::Group, rule)? {
             Some(group) => Ok(Request::WhoGroup(group)),
             None => Err(Wrong::request("users or group is missing")),
         };
@@ -132,15 +136,21 @@ fn who<'a>(fields: &Fields<'a>) -> Result<Request<'a>, Wrong> {
     let elements: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| wrong())?;
     let names = elements
         .iter()
-        .map(|element| checked(Field::Users, any_string(Field::Users, element.get())?));
+        .map(|element| checked(Field::Users, any_string(Field::Users, element.get())?, rule));
     Ok(Request::WhoUsers(names.collect::<Result<_, _>>()?))
 }
 
 #[inline]
-fn content<'a>(fields: &Fields<'a>) -> Result<&'a str, Wrong> {
+fn content<'a>(fields: &Fields<'a>, rules: Rules) -> Result<&'a str, Wrong> {
     let raw = fields
         .get(Field::Content)
         .ok_or_else(|| Wrong::request("content is missing"))?;
+    if rules.strict_content
+        && !fields.is_plain(Field::Content)
+        && let Some(fault) = strict::fault(raw)
+    {
+        return Err(Wrong::request(format!("content {fault}")));
+    }
     if deeper_than(raw, CONTENT_DEPTH_MAX) {
         return Err(Wrong::request(format!(
             "content is nested more than {CONTENT_DEPTH_MAX} levels deep"
@@ -150,16 +160,24 @@ fn content<'a>(fields: &Fields<'a>) -> Result<&'a str, Wrong> {
 }
 
 #[inline]
-fn required_name<'a>(fields: &Fields<'a>, field: Field) -> Result<Cow<'a, str>, Wrong> {
+fn required_name<'a>(
+    fields: &Fields<'a>,
+    field: Field,
+    rule: name::Rule,
+) -> Result<Cow<'a, str>, Wrong> {
     let raw = fields
         .get(field)
         .ok_or_else(|| Wrong::request(format!("{} is missing", field.name())))?;
-    checked(field, string(fields, field, raw)?)
+    checked(field, string(fields, field, raw)?, rule)
 }
 
-fn optional_name<'a>(fields: &Fields<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Wrong> {
+fn optional_name<'a>(
+    fields: &Fields<'a>,
+    field: Field,
+    rule: name::Rule,
+) -> Result<Option<Cow<'a, str>>, Wrong> {
     optional_string(fields, field)?
-        .map(|text| checked(field, text))
+        .map(|text| checked(field, text, rule))
         .transpose()
 }
 
@@ -169,11 +187,8 @@ fn optional_string<'a>(fields: &Fields<'a>, field: Field) -> Result<Option<Cow<'
 }
 
 #[inline]
-fn checked(field: Field, text: Cow<'_, str>) -> Result<Cow<'_, str>, Wrong> {
-    match name::check(&text) {
-        Ok(()) => Ok(text),
-        Err(bad) => Err(Wrong::request(format!("{} {bad}", field.name()))),
-    }
+fn checked(field: Field, text: Cow<'_, str>, rule: name::Rule) -> Result<Cow<'_, str>, Wrong> {
+    name::read(text, rule).map_err(|bad| Wrong::request(format!("{} {bad}", field.name())))
 }
 
 /// The text of a field's raw value, where it lies unless it has an escape in it.

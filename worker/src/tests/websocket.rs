@@ -45,9 +45,9 @@ fn what_is_no_upgrade_is_answered_and_ended() {
     let table = table(4);
     let mut house = House::new(&table, &settings());
     for (request, status) in [
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "200"),
         ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
-        ("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", "404"),
+        ("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", "404"),
         (&REQUEST.replace("/ws", "/echo"), "404"),
         (
             &REQUEST.replace("Host", "Origin: http://evil.example\r\nHost"),
@@ -78,7 +78,24 @@ fn what_is_no_upgrade_is_answered_and_ended() {
     house.settle();
     let answer = String::from_utf8(client.bytes()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("the directory (cluster.redis) has been away"));
+    let word = "not ok: degraded (directory), degraded (bus)\n";
+    assert!(answer.ends_with(word), "{answer}");
+    drop(client);
+    house.assert_empty();
+    // Whoever the operator lets know is told more, and nobody for whom a proxy asks.
+    house.works[0].settings.diagnostics.health_reasons = true;
+    for (field, told) in [("", true), ("X-Forwarded-For: 192.0.2.1\r\n", false)] {
+        let mut client = house.connect(0, Transport::WebSocket);
+        client.send(format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{field}\r\n").as_bytes());
+        house.settle();
+        let answer = String::from_utf8(client.bytes()).unwrap();
+        assert_eq!(answer.contains("has been away for"), told, "{answer}");
+        drop(client);
+        house.assert_empty();
+    }
+    let mut client = house.connect(0, Transport::WebSocket);
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    house.settle();
     drop(client);
     house.assert_empty();
     house.works[0].draining = true;

@@ -197,3 +197,80 @@ fn responses_are_written_whole() {
     assert!(full.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
     assert!(full.contains("\r\nRetry-After: 5\r\n") && full.ends_with("\r\n\r\nfull\n"));
 }
+
+#[test]
+fn a_host_that_is_not_this_machines_is_refused_on_every_path_but_the_health_check() {
+    let listed = ["chat.example".to_owned()];
+    let listed = Rules {
+        hosts: Some(&listed),
+        ..LOOPBACK
+    };
+    let anywhere = Rules {
+        hosts: None,
+        ..LOOPBACK
+    };
+    let from_proxy = Rules {
+        from_proxy: true,
+        ..LOOPBACK
+    };
+    let from = "X-Forwarded-For: 192.0.2.1";
+    for path in ["/", "/ws", "/nothing"] {
+        let head = |host: &str, more: &str| {
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n\r\n")
+        };
+        let refused = |head: &str, rules: &Rules<'_>| match parsed(head, rules) {
+            What::RefuseHost { host, response } => {
+                assert!(response.starts_with(b"HTTP/1.1 403 "));
+                let response = String::from_utf8(response).unwrap();
+                assert!(response.contains("server.hosts"), "{response}");
+                assert!(!response.contains(&host), "{response}");
+                true
+            }
+            _ => false,
+        };
+        assert!(refused(&head("chat.example:9501", "X: y"), &LOOPBACK));
+        assert!(!refused(&head("chat.example:9501", "X: y"), &listed));
+        assert!(!refused(&head("chat.example", "X: y"), &anywhere));
+        assert!(!refused(&head("127.0.0.1:1", "X: y"), &LOOPBACK));
+        // What a browser behind the proxy could not say.
+        assert!(!refused(&head("chat.example", from), &from_proxy));
+        assert!(refused(&head("chat.example", "X: y"), &from_proxy));
+        assert!(refused(&head("chat.example", from), &LOOPBACK));
+        let absolute =
+            head("localhost", "X: y").replacen(path, &format!("http://chat.example{path}"), 1);
+        assert!(refused(&absolute, &LOOPBACK));
+    }
+    let page = |host: &str, more: &str| match parsed(
+        &format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{more}\r\n\r\n"),
+        &LOOPBACK,
+    ) {
+        What::Get { page, .. } => page,
+        what => panic!("{what:?}"),
+    };
+    assert_eq!(page("localhost", "X: y"), Page::Healthz);
+    assert_eq!(page("evil.example", "X: y"), Page::HealthzForAnybody);
+    assert_eq!(page("localhost", from), Page::HealthzForAnybody);
+    assert_eq!(
+        page("localhost", "Forwarded: for=192.0.2.1"),
+        Page::HealthzForAnybody
+    );
+}
+
+#[test]
+fn a_page_whose_name_leads_here_by_now_gets_no_websocket() {
+    let rebound = [
+        ("Host", "evil.example:9501"),
+        ("Origin", "http://evil.example:9501"),
+    ];
+    let what = parsed(&handshake("/ws", &rebound), &LOOPBACK);
+    assert!(matches!(what, What::RefuseHost { .. }), "{what:?}");
+    // Where pages are listed, the page is refused by what it is.
+    let origins = ["https://chat.example".to_owned()];
+    let rules = Rules {
+        origins: &origins,
+        hosts: None,
+        ..LOOPBACK
+    };
+    let what = parsed(&handshake("/ws", &rebound), &rules);
+    assert!(matches!(what, What::Refuse { status: 403, .. }), "{what:?}");
+}
