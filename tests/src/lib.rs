@@ -11,6 +11,7 @@
     reason = "a harness that cannot go on fails its test, with the place and the reason"
 )]
 
+pub mod attacks;
 pub mod bells;
 pub mod browser;
 pub mod chaos;
