@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, with the place and the reason"
 )]
 
+mod attacks;
 mod audit;
 mod back;
 mod broadcast;

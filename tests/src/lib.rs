@@ -12,6 +12,7 @@
 )]
 
 pub mod addresses;
+pub mod attacks;
 pub mod bells;
 pub mod browser;
 pub mod chaos;

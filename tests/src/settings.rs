@@ -55,6 +55,17 @@ impl Settings {
         self
     }
 
+    /// As shipped, but for listeners on free ports, and the API off.
+    pub fn shipped() -> Settings {
+        Settings(BTreeMap::new())
+            .with(
+                "server.websocket",
+                vec![format!("127.0.0.1:{}", free_port())],
+            )
+            .with("server.tcp", vec![format!("127.0.0.1:{}", free_port())])
+            .with("api.listen", "")
+    }
+
     /// The same with `section.key` set to `value`: a number, a bool, a string or a list of them.
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Settings {
         let (section, key) = key.split_once('.').expect("a key is named section.key");

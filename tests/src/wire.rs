@@ -4,13 +4,13 @@
 //! is read strictly: tungstenite judges every frame, and a line must end before the connection does.
 
 use std::io::{Error, ErrorKind, Result};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Join, Sink, join, sink};
-use tokio::net::TcpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -131,7 +131,35 @@ pub async fn connect(
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
-    let stream = socket.connect(address).await?;
+    over(socket.connect(address).await?, address, transport, manner).await
+}
+
+/// The same from an address of this host's loopback network.
+pub async fn come_from(
+    source: Ipv4Addr,
+    addresses: Addresses,
+    transport: Transport,
+) -> Result<(Mouth, Ear)> {
+    let address = addresses.on(transport);
+    let stream = connect_from(source, address, false).await?;
+    over(stream, address, transport, Manner::plain()).await
+}
+
+/// A bare connection from an address of this host's loopback network. `hasty`: from a port that still waits for its end, where there is no
+/// other.
+pub async fn connect_from(source: Ipv4Addr, address: SocketAddr, hasty: bool) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(hasty)?;
+    socket.bind((source, 0).into())?;
+    socket.connect(address).await
+}
+
+async fn over(
+    stream: TcpStream,
+    address: SocketAddr,
+    transport: Transport,
+    manner: Manner,
+) -> Result<(Mouth, Ear)> {
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
     let mut mouth = Mouth {

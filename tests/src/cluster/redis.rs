@@ -96,6 +96,11 @@ impl Redis {
         kill(Pid::from_raw(process.pid()), signal).unwrap();
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.process.as_ref().expect("it was stopped").pid()
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
