@@ -283,16 +283,15 @@ mod tests {
         for row in 11..18 {
             holdings.push(holding(row, 8_000, 9, row.into()));
         }
-        let chosen = rows(&holdings, 45_000);
-        assert_eq!(chosen.len(), 6);
+        let chosen = rows(&holdings, u64::MAX);
+        assert_eq!(chosen.len(), 5, "down to their shares, and no further");
         assert_eq!(chosen[0].0, Holder::Address, "80,000");
         assert!(
             chosen.iter().any(|(holder, _)| *holder == Holder::User),
             "56,000"
         );
         assert!(chosen.iter().all(|(_, session)| *session != 0));
-        // Down to their shares, and no further.
-        assert_eq!(rows(&holdings, u64::MAX).len(), 4 + 1);
+        assert_eq!(rows(&holdings, 15_000).len(), 2, "enough is enough");
     }
 
     #[test]

@@ -56,6 +56,7 @@ mod proxy_protocol;
 mod reload;
 mod reload_processes;
 mod same_user;
+mod shares;
 mod shutdown;
 mod silence;
 mod slow;

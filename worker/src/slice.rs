@@ -70,6 +70,7 @@ impl Work<'_> {
         self.slice.began_us = now_us;
         self.clock = Clock::now(now_us / 1000, &self.clock);
         self.hands.heartbeat_at(self.clock.table_ms);
+        self.hands.look_at_supply();
         if self.round.is_new() {
             self.hands.count(Counter::Turns, 1);
         }

@@ -2,7 +2,7 @@
 //! pieces to the receive buffer, control frames answered.
 
 use protocol::code::CloseCode;
-use protocol::ws::{Event, Kind, Opcode};
+use protocol::ws::{self, Event, Kind};
 use shm_table::State;
 
 use crate::closing::Words;
@@ -57,8 +57,11 @@ impl Work<'_> {
             }
             Event::Ping(payload) => {
                 connection.alive = true;
-                if connection.state != State::Closing {
-                    self.send_frame(connection, Opcode::Pong, payload);
+                // Of several pings in a row the last one is answered (RFC 6455 section 5.5.3). Whoever comes after this process finds
+                // it in the window, so that nothing has to be remembered.
+                let is_last = !ws::begins_with_ping(input.get(cursor.at..).unwrap_or_default());
+                if connection.state != State::Closing && is_last {
+                    self.send_pong(connection, payload);
                 }
             }
             Event::Pong(_) => connection.alive = true,

@@ -38,7 +38,7 @@ pub(crate) struct Work<'t> {
     pub round: Round,
     /// Rows that wait to be read: their sockets had more than one read could take, or others were there before.
     pub again: VecDeque<u32>,
-    /// Rows that wait for the turns of other workers before they are read again.
+    /// Rows that wait for the turns of other workers, or for memory, before they are read again.
     pub congested: Vec<(u32, Congestion)>,
     /// The server ends: newcomers are sent away.
     pub draining: bool,

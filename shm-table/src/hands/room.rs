@@ -52,8 +52,8 @@ pub(crate) fn received_cost(stream: &Stream) -> u64 {
 }
 
 impl<'t> Hands<'t> {
-    /// Whether an outbox that holds `held` bytes takes a message of `cost` more, together more than half its share, that `delivered` others
-    /// have already. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it
+    /// Whether an outbox that holds `held` bytes takes a message of `cost` more, together more than half its share; which may
+    /// be refused while nobody has it. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it
     /// is written, that is noted.
     // Not on the way of those who keep up.
     #[cold]
@@ -65,7 +65,7 @@ impl<'t> Hands<'t> {
         word: RowWord,
         held: u64,
         cost: u64,
-        delivered: u32,
+        may_refuse: bool,
     ) -> Room {
         self.look_at_supply();
         let pending = held + cost;
@@ -80,7 +80,7 @@ impl<'t> Hands<'t> {
             false => limit.saturating_mul(UNWRITTEN_FACTOR),
         };
         if pending > most && !served {
-            if delivered == 0 {
+            if may_refuse {
                 return Room::Refused;
             }
             self.order(handle, Order::UNSERVED);
@@ -90,7 +90,7 @@ impl<'t> Hands<'t> {
             self.order(handle, Order::SLOW);
             return Room::None;
         }
-        if has_share && delivered == 0 && self.supply.is_tight() {
+        if has_share && may_refuse && self.supply.is_tight() {
             return Room::Refused;
         }
         if !blocked && !stands {
@@ -153,6 +153,11 @@ impl<'t> Hands<'t> {
     #[inline]
     pub fn is_memory_tight(&self) -> bool {
         self.supply.is_tight()
+    }
+
+    /// What an own connection holds: its outbox and its incomplete message.
+    pub fn held_bytes(&self, handle: RowHandle, stream: &Stream) -> u64 {
+        self.outbox_bytes(handle) + received_cost(stream)
     }
 
     /// What one session may hold at the moment, in bytes, its outbox and its incomplete message each.
