@@ -28,6 +28,17 @@ pub enum Holder {
     Session,
 }
 
+impl Holder {
+    /// The name that the log shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Holder::Address => "address",
+            Holder::User => "user",
+            Holder::Session => "session",
+        }
+    }
+}
+
 /// What one holder lost.
 #[derive(Clone, Debug)]
 pub struct Eviction {
@@ -71,7 +82,8 @@ struct Together {
 
 impl Hands<'_> {
     /// Orders [`Order::EVICTED`] for the largest holders if less than a quarter of the arena or of the outbox entries is free. Costs
-    /// nothing but a look at two counts where it is not. For the timer.
+    /// nothing but a look at two counts where it is not. For the timer; and for a worker that sees that less than an eighth is free, as the timer
+    /// may have to wait for a processor.
     pub fn census(&mut self) -> Census {
         let view = self.view();
         let supply = view.supply();

@@ -1,6 +1,6 @@
 //! Memory that is short: who holds the most of it has to go, and the log says who that was.
 
-use shm_table::{Eviction, Hands, Holder};
+use shm_table::{Eviction, Hands};
 use tracing::warn;
 
 /// Milliseconds between two looks while memory is short and somebody was found who has to go.
@@ -19,7 +19,7 @@ pub(crate) struct Memory {
     /// Table milliseconds at which the present interval began.
     since_ms: u64,
     lines: u32,
-    unsaid: u32,
+    untold: u32,
 }
 
 impl Memory {
@@ -29,41 +29,38 @@ impl Memory {
         let census = hands.census();
         let now_ms = hands.now_ms();
         for eviction in &census.evictions {
-            if self.may_say(now_ms) {
-                tell(eviction, std::mem::take(&mut self.unsaid));
+            if self.may_tell(now_ms) {
+                tell(eviction, std::mem::take(&mut self.untold));
             }
         }
-        census.is_short.then_some(match census.evictions.is_empty() {
-            true => LOOK_MS_CALM,
-            false => LOOK_MS,
-        })
+        census
+            .is_short
+            .then_some(match census.evictions.is_empty() {
+                true => LOOK_MS_CALM,
+                false => LOOK_MS,
+            })
     }
 
-    fn may_say(&mut self, now_ms: u64) -> bool {
+    fn may_tell(&mut self, now_ms: u64) -> bool {
         if now_ms.saturating_sub(self.since_ms) >= LINES_MS {
             self.since_ms = now_ms;
             self.lines = 0;
         }
         self.lines += 1;
         let may = self.lines <= LINES_MAX;
-        self.unsaid += u32::from(!may);
+        self.untold += u32::from(!may);
         may
     }
 }
 
-fn tell(eviction: &Eviction, unsaid: u32) {
-    let holder = match eviction.holder {
-        Holder::Session => "session",
-        Holder::User => "user",
-        Holder::Address => "address",
-    };
+fn tell(eviction: &Eviction, untold: u32) {
     warn!(
-        holder,
+        holder = eviction.holder.name(),
         user = eviction.user.as_deref().unwrap_or_default(),
         address = %eviction.address,
         sessions = eviction.sessions,
         bytes = eviction.bytes,
-        unsaid,
+        untold,
         "memory is short (table.arena_mib), so the largest holder's sessions are ended"
     );
 }
@@ -75,9 +72,10 @@ mod tests {
     #[test]
     fn so_many_lines_a_second_are_written_and_the_rest_is_counted() {
         let mut memory = Memory::default();
-        let said = |memory: &mut Memory, now_ms| (0..25).filter(|_| memory.may_say(now_ms)).count();
+        let said =
+            |memory: &mut Memory, now_ms| (0..25).filter(|_| memory.may_tell(now_ms)).count();
         assert_eq!(said(&mut memory, 5_000), LINES_MAX as usize);
-        assert_eq!(memory.unsaid, 15);
+        assert_eq!(memory.untold, 15);
         assert_eq!(said(&mut memory, 5_999), 0);
         assert_eq!(said(&mut memory, 6_000), LINES_MAX as usize);
     }

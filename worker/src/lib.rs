@@ -21,6 +21,7 @@ mod handshake;
 mod health;
 mod inbox;
 mod lines;
+mod memory;
 mod orders;
 mod output;
 mod page;

@@ -22,7 +22,7 @@ pub(crate) const HEADROOM: usize = 16 * 1024;
 pub(crate) const READ_BYTES_MAX: usize = 32 * 1024;
 
 /// The same while memory is nearly used up: what is read may have to be kept.
-const READ_BYTES_TIGHT: usize = 4 * 1024;
+const READ_BYTES_TIGHT: usize = 2 * 1024;
 
 const _: () = assert!(protocol::http::HEAD_BYTES_MAX <= HEADROOM);
 const _: () = assert!(protocol::ws::TAIL_MAX <= HEADROOM);
@@ -126,9 +126,8 @@ impl Work<'_> {
             }
         };
         self.hands.count(Counter::BytesIn, bytes as u64);
-        let more = bytes == most
-            || self.seats.has(row, Hint::HungUp)
-            || self.seats.has(row, Hint::Urgent);
+        let more =
+            bytes == most || self.seats.has(row, Hint::HungUp) || self.seats.has(row, Hint::Urgent);
         if more {
             self.read_again(row);
         }

@@ -13,6 +13,7 @@ use shm_table::{Congestion, Hands, Name, RowHandle, Table};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
+use crate::memory::Memory;
 use crate::poller::{Event, Poller};
 use crate::seats::Seats;
 use crate::slice::{Round, Slice};
@@ -46,6 +47,7 @@ pub(crate) struct Work<'t> {
     pub leaving: bool,
     /// The input of a connection that is yet to be taken over may lie in the read window: nothing may be read before.
     pub window_in_use: bool,
+    pub memory: Memory,
     pub spare: Spare,
 }
 
@@ -105,6 +107,7 @@ impl<'t> Work<'t> {
             congested: Vec::new(),
             draining: false,
             leaving: false,
+            memory: Memory::default(),
             spare: Spare::default(),
         }
     }

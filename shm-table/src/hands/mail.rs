@@ -92,7 +92,9 @@ impl Hands<'_> {
             return Err(NotTaken::Full);
         }
         let (_, reserve) = self.reserve(super::Urgency::Message);
-        self.fill_nodes(1, reserve).then_some(()).ok_or(NotTaken::Full)
+        self.fill_nodes(1, reserve)
+            .then_some(())
+            .ok_or(NotTaken::Full)
     }
 
     /// Takes the mailbox over: every letter that no link has settled comes (again) from [`Self::next_mail`], the oldest first. Returns which

@@ -8,8 +8,8 @@
 //!   past his share and not to blame is refused more, and is not read while what he sends is incomplete. Whoever holds little notices nothing.
 
 use super::Hands;
-use crate::control::{Counter, ProcessState};
 use crate::arena::BLOCK_BYTES;
+use crate::control::{Counter, ProcessState};
 use crate::handle::{ProcessId, RowHandle, Slot, TIMER};
 use crate::row::{Order, Row, RowWord};
 use crate::shares::Supply;
@@ -142,11 +142,14 @@ impl<'t> Hands<'t> {
     }
 
     /// What a connection has to wait for before it is read again, if memory is nearly used up and its incomplete message has more of it than
-    /// its share.
+    /// its share; or has any of it, where what is left is for messages that are complete.
     #[inline]
     pub fn must_wait_for_memory(&self, stream: &Stream) -> Option<Congestion> {
-        let has_share = self.supply.is_tight() && received_cost(stream) > self.share;
-        has_share.then_some(Congestion(Cause::Memory))
+        if !self.supply.is_tight() || stream.received_len == 0 {
+            return None;
+        }
+        let must = received_cost(stream) > self.share || self.supply.is_scarce();
+        must.then_some(Congestion(Cause::Memory))
     }
 
     /// True while less than an eighth of the arena, or of the outbox entries, is free: only little is read at a time.
