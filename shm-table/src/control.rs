@@ -193,7 +193,7 @@ pub(crate) struct Control {
     /// Arena blocks and outbox nodes in hand.
     pub blocks_in_hand: Word32,
     pub nodes_in_hand: Word32,
-    /// Connections that a worker does not read until another one has had a turn.
+    /// Connections that a worker does not read until another one has had a turn, or there is memory.
     pub congested: Word32,
     /// 1 once the incarnations of the slot have wrapped. Master.
     pub wrapped: Word32,

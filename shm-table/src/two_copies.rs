@@ -118,7 +118,7 @@ pub struct Stream {
 }
 
 /// The one flag of [`Stream::flags`] that the table knows: the connection is not read, because much waits to be written to its client, or
-/// because it waits for another worker's turn ([`crate::Hands::set_congested`]). The audit asks for the reason.
+/// because it waits for another worker's turn or for memory ([`crate::Hands::set_congested`]). The audit asks for the reason.
 pub const UNREAD_FLAG: u16 = 2;
 
 /// The word of a [`Stream`] that says which entries of the outbox are in order.

@@ -2,7 +2,7 @@
 //!
 //! - A row with output or an order, whose socket takes more, is marked for its owner, and a marked row can be found.
 //! - Who sleeps has nothing ready.
-//! - Who is not read has a reason that will end: output that is going to be written, or another worker's turn that its owner asks for.
+//! - Who is not read has a reason that will end: output that is going to be written, or another worker's turn or memory that its owner asks for.
 //! - Every connection has a deadline, or the order that follows from it.
 //! - A row that is over has been reported, and a letter has a link to come for it.
 //!
