@@ -97,7 +97,7 @@ pub struct Limits {
     pub drain_timeout_ms: u32,
     /// Largest message of a client after reassembly, bytes.
     pub message_bytes: u32,
-    /// Most bytes queued for one session; past it: slow consumer.
+    /// Most bytes that what is queued for one session may occupy, in blocks of 256; past it: slow consumer. Less where the arena fills.
     pub outbox_bytes: u64,
     /// Messages a second and session, and all other input at an exchange rate; 0 = off.
     pub messages_per_second: u32,

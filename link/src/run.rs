@@ -187,6 +187,7 @@ impl Link<'_> {
         loop {
             self.now_ms = self.table.now_ms();
             self.hands.heartbeat();
+            self.hands.look_at_supply();
             self.hands.count(Counter::Turns, 1);
             // The master may have the process stand still or leave in the next line: nobody may be waiting then to be woken by it. And
             // it stands still as it slept, so that the audit sees who slept although there was something to do.

@@ -18,6 +18,7 @@ mod send;
 use crate::code::CloseCode;
 
 pub use decoder::Decoder;
+pub use header::begins_with_ping;
 pub use send::{Header, Opcode, close_answer, close_frame, close_payload, frame, header};
 
 /// The most payload a control frame may have, in bytes.

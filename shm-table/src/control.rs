@@ -129,6 +129,8 @@ pub enum Counter {
     Undelivered,
     /// Lines that the log did not take.
     LinesLost,
+    /// Sessions ended because they held the most of a memory that was short.
+    Evicted,
 }
 
 impl Counter {
@@ -138,7 +140,7 @@ impl Counter {
     }
 
     /// Every counter with the name that `status` shows.
-    pub const ALL: [(Counter, &'static str); 17] = [
+    pub const ALL: [(Counter, &'static str); 18] = [
         (Counter::MessagesIn, "messages_in"),
         (Counter::MessagesOut, "messages_out"),
         (Counter::BytesIn, "bytes_in"),
@@ -156,6 +158,7 @@ impl Counter {
         (Counter::Repeated, "repeated"),
         (Counter::Undelivered, "undelivered"),
         (Counter::LinesLost, "lines_lost"),
+        (Counter::Evicted, "evicted"),
     ];
 }
 
@@ -190,7 +193,7 @@ pub(crate) struct Control {
     /// Arena blocks and outbox nodes in hand.
     pub blocks_in_hand: Word32,
     pub nodes_in_hand: Word32,
-    /// Connections that a worker does not read until another one has had a turn.
+    /// Connections that a worker does not read until another one has had a turn, or there is memory.
     pub congested: Word32,
     /// 1 once the incarnations of the slot have wrapped. Master.
     pub wrapped: Word32,

@@ -13,6 +13,9 @@ const SHORT_PART: u64 = 4;
 /// The part (an eighth) below which the shares are small, and whoever is past his own is not read or written for.
 const TIGHT_PART: u64 = 8;
 
+/// The part (a sixteenth) below which no incomplete message goes on.
+const SCARCE_PART: u64 = 16;
+
 /// The part that only answers may use (a 32nd), see [`crate::Urgency`].
 pub(crate) const RESERVE_PART: u32 = 32;
 
@@ -45,6 +48,11 @@ impl Supply {
     /// Less than an eighth is free.
     pub fn is_tight(self) -> bool {
         self.free < self.whole / TIGHT_PART
+    }
+
+    /// Less than a sixteenth is free.
+    pub fn is_scarce(self) -> bool {
+        self.free < self.whole / SCARCE_PART
     }
 
     /// What one session may hold, of at most `most` bytes.

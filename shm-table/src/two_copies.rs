@@ -118,7 +118,7 @@ pub struct Stream {
 }
 
 /// A flag of [`Stream::flags`] that the table knows: the connection is not read, because much waits to be written to its client, or
-/// because it waits for another worker's turn ([`crate::Hands::set_congested`]). The audit asks for the reason.
+/// because it waits for another worker's turn or for memory ([`crate::Hands::set_congested`]). The audit asks for the reason.
 pub const UNREAD_FLAG: u16 = 2;
 
 /// The other flag that the table knows: a fan-out of the session's is under way ([`crate::Hands::begin_fanout`]), and it is not read until that is

@@ -2,7 +2,7 @@
 //!
 //! - A row with output or an order, whose socket takes more, is marked for its owner, and a marked row can be found.
 //! - Who sleeps has nothing ready.
-//! - Who is not read has a reason that will end: output that is going to be written, another worker's turn that its owner asks for, or a
+//! - Who is not read has a reason that will end: output that is going to be written, another worker's turn or memory that its owner asks for, or a
 //!   fan-out that some slot has.
 //! - A fan-out is in the list of a slot whose process does not sleep over it, unless it waits for something that its process looks for.
 //! - Every connection has a deadline, or the order that follows from it.

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 mod common;
 
-use common::{connect, login, obey, read_all, send, small, used, worker};
+use common::{connect, login, obey, read_all, roomy, send, small, used, worker};
 use shm_table::{
     Envelope, Expiry, Full, Newcomer, Order, SHORT_BYTES_MAX, Seats, State, Table, Transport,
     Urgency,
@@ -127,7 +127,7 @@ fn a_row_that_becomes_ready_is_returned_once() {
 
 #[test]
 fn past_its_limit_an_outbox_takes_no_more_and_its_row_is_ordered_to_go() {
-    let table = small();
+    let table = roomy();
     let mut seats = Seats::new(&table);
     let (me, mut hands) = worker(&table, 0);
     let slow = connect(&mut seats, &mut hands, me, Transport::Tcp);
@@ -169,7 +169,7 @@ fn past_its_limit_an_outbox_takes_no_more_and_its_row_is_ordered_to_go() {
 
 #[test]
 fn whoever_fills_an_outbox_that_nobody_had_time_to_write_is_told_and_the_reader_is_not_blamed() {
-    let table = small();
+    let table = roomy();
     let mut seats = Seats::new(&table);
     let (me, mut hands) = worker(&table, 0);
     let reader = connect(&mut seats, &mut hands, me, Transport::Tcp);

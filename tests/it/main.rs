@@ -59,6 +59,7 @@ mod proxy_protocol;
 mod reload;
 mod reload_processes;
 mod same_user;
+mod shares;
 mod shares_groups;
 mod shares_input;
 mod shares_rows;

@@ -2,9 +2,12 @@
 //!
 //! - A deadline that has passed is noticed within [`LOOKS_APART_MS`], whatever the workers are doing; one that was set later than
 //!   [`SLEEP_MS_MAX`] before, within that.
+//! - Where memory is short it finds out who holds the most of it (`memory.rs`); a worker that sees it first rings.
 //! - It never touches a socket, and it keeps nothing: the deadlines are a dense array in the table, and what to do about a session
 //!   that is late is its worker's knowledge. So it may be killed at any time, and the next one goes on from the same array.
 #![forbid(unsafe_code)]
+
+mod memory;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +18,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use role::{Channel, ChannelError, Start, ToMaster, ToRole, logging};
 use shm_table::{Counter, Hands, HandsSettings, Identity, ProcessId, Table};
 use tracing::{info, warn};
+
+use crate::memory::Memory;
 
 /// Milliseconds between two looks at the deadlines, at least: those that pass meanwhile are noticed together.
 pub const LOOKS_APART_MS: u8 = 50;
@@ -65,6 +70,10 @@ pub fn run(start: Start) -> Result<(), Error> {
     };
     let pause = Rc::clone(&channel);
     let mut hands = table.hands(me, limits, Box::new(move || pause.pause_point()));
+    let doorbell = doorbells
+        .get(usize::from(slot))
+        .ok_or_else(|| Error::Wait(io::Error::other("the master sent no doorbell")))?;
+    let mut memory = Memory::default();
     channel.send(&ToMaster::Ready)?;
     channel.await_begin()?;
     hands.ready();
@@ -75,8 +84,17 @@ pub fn run(start: Start) -> Result<(), Error> {
         }
         hands.heartbeat();
         logging::account(|lost| hands.count(Counter::LinesLost, lost));
-        let next_ms = scan(&mut hands, &doorbells);
-        wait(&channel, next_ms)?;
+        let next_ms = expire(&mut hands);
+        let look_ms = memory.look(&mut hands);
+        ring(&mut hands, &doorbells);
+        let most_ms = look_ms.unwrap_or_else(|| sleep_ms(next_ms));
+        // Short in the meantime: no sleep.
+        let most_ms = match look_ms.is_some() || hands.about_to_sleep() {
+            true => most_ms,
+            false => 0,
+        };
+        wait(&channel, doorbell, most_ms)?;
+        hands.awake();
     }
 }
 
@@ -102,26 +120,34 @@ fn asked_to_end(channel: &Channel) -> Result<bool, Error> {
 }
 
 /// Looks at the deadlines; milliseconds until the next one passes.
-fn scan(hands: &mut Hands<'_>, doorbells: &[OwnedFd]) -> Option<u64> {
-    let expiry = hands.expire_deadlines(hands.now_ms());
+fn expire(hands: &mut Hands<'_>) -> Option<u64> {
+    hands.expire_deadlines(hands.now_ms()).next_ms
+}
+
+/// Wakes whoever sleeps and was given an order.
+fn ring(hands: &mut Hands<'_>, doorbells: &[OwnedFd]) {
     let bells = hands.doorbells_to_ring();
     for (slot, bell) in doorbells.iter().enumerate() {
         if bells & (1 << slot) != 0 {
             role::ring(bell);
         }
     }
-    expiry.next_ms
 }
 
-/// Until the next look is due or the master says something.
-fn wait(channel: &Channel, next_ms: Option<u64>) -> Result<(), Error> {
-    match poll(
-        &mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)],
-        PollTimeout::from(sleep_ms(next_ms)),
-    ) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(e) => Err(Error::Wait(e.into())),
+/// Until the next look is due, the master says something, or a worker finds that memory is short.
+fn wait(channel: &Channel, doorbell: &OwnedFd, most_ms: u8) -> Result<(), Error> {
+    let mut both = [
+        PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+        PollFd::new(doorbell.as_fd(), PollFlags::POLLIN),
+    ];
+    match poll(&mut both, PollTimeout::from(most_ms)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(e) => return Err(Error::Wait(e.into())),
     }
+    if both[1].any() == Some(true) {
+        role::silence(doorbell);
+    }
+    Ok(())
 }
 
 /// How long to sleep where the next deadline passes in so many milliseconds; `None`: there is none.

@@ -10,8 +10,8 @@ use shm_table::{RowHandle, State, Stream, Transport};
 pub(crate) enum Flag {
     /// On the path `/echo`: no login, every message goes back.
     Echo = 1,
-    /// Not read from, because what it has not read yet is more than half its outbox, or because it fills outboxes
-    /// faster than they are written.
+    /// Not read from, because what it has not read yet is more than half its outbox, because it fills outboxes
+    /// faster than they are written, or because there is no memory for more of its incomplete message.
     Paused = shm_table::UNREAD_FLAG,
     /// What is kept of its input may hold whole messages: they come before anything new.
     Behind = 4,

@@ -22,6 +22,7 @@ mod handshake;
 mod health;
 mod inbox;
 mod lines;
+mod memory;
 mod orders;
 mod output;
 mod page;

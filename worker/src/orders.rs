@@ -1,10 +1,15 @@
 //! Orders: what other processes, or other sessions, want done with a session of ours.
 
-use protocol::code::CloseCode;
-use shm_table::{Order, State};
+use protocol::code::{CloseCode, ErrorCode};
+use shm_table::{Counter, Order, State};
 
+use crate::closing::Words;
 use crate::connection::{Connection, Flag};
+use crate::seats::Hint;
 use crate::work::Work;
+
+/// Whoever holds less than this by the time that the order comes has given it back by himself.
+const EVICTED_BYTES_MIN: u64 = 1024;
 
 impl Work<'_> {
     /// Carries out the orders of a row. Only then are they taken away: should this process die over them, its successor
@@ -19,6 +24,9 @@ impl Work<'_> {
         }
         if orders.has(Order::SLOW) {
             self.drop_slow(connection);
+        }
+        if orders.has(Order::EVICTED) {
+            self.evict(connection);
         }
         if orders.has(Order::UNSERVED) {
             self.let_down(connection);
@@ -50,6 +58,37 @@ impl Work<'_> {
         self.hands
             .discard_output(connection.handle, &mut connection.stream);
         self.kick(connection, CloseCode::SLOW_CONSUMER);
+    }
+
+    /// Memory is short, and it was found to hold the most of it. What it holds is given back now, and not when it has been told.
+    fn evict(&mut self, connection: &mut Connection) {
+        let held = self.hands.held_bytes(connection.handle, &connection.stream);
+        if connection.gone || held < EVICTED_BYTES_MIN {
+            return;
+        }
+        tracing::debug!(row = connection.handle.row, held, "evicted");
+        self.hands.count(Counter::Evicted, 1);
+        let is_slow = self.hands.own_outbox_bytes(connection.handle) * 2 > held
+            && self.seats.has(connection.handle.row, Hint::Blocked);
+        match connection.state {
+            State::Closing | State::Handshake => self.finish(connection),
+            _ if is_slow => self.drop_slow(connection),
+            _ => {
+                self.hands
+                    .discard_output(connection.handle, &mut connection.stream);
+                let words = Words::Error(
+                    ErrorCode::Overloaded,
+                    "this connection held too much of the server's memory",
+                );
+                self.close_curtly(connection, CloseCode::TRY_AGAIN, words);
+            }
+        }
+        // A message that is half written stays; one that alone is more than may be held is not waited for.
+        if !connection.gone
+            && self.hands.own_outbox_bytes(connection.handle) > self.hands.share_bytes()
+        {
+            self.finish(connection);
+        }
     }
 
     /// It was not given something that others have, because nobody served it for too long: it ends, so that its client knows. What is

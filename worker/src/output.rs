@@ -114,7 +114,23 @@ impl Work<'_> {
 
     /// Sends a frame of any kind to a WebSocket client.
     pub fn send_frame(&mut self, connection: &mut Connection, opcode: Opcode, payload: &[u8]) {
-        let message = self.hands.compose(
+        let message = self.frame(opcode, payload);
+        self.queue(connection, message);
+    }
+
+    /// Answers a ping. A pong that waits still, with nothing behind it, makes way.
+    pub fn send_pong(&mut self, connection: &mut Connection, payload: &[u8]) {
+        let queued = self.frame(Opcode::Pong, payload).and_then(|message| {
+            self.hands
+                .deliver_pong(message, connection.handle, &connection.stream)
+        });
+        if queued.is_err() {
+            self.abandon(connection);
+        }
+    }
+
+    fn frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<Message, Full> {
+        self.hands.compose(
             Urgency::Answer,
             |w| w.write_all(payload),
             |bytes| {
@@ -125,8 +141,7 @@ impl Work<'_> {
                     newline: false,
                 }
             },
-        );
-        self.queue(connection, message);
+        )
     }
 
     /// Queues bytes that are no message: the answer to an HTTP request. There is one on a connection, and nothing before it,

@@ -22,6 +22,9 @@ pub(crate) const HEADROOM: usize = 16 * 1024;
 /// Most bytes read from one socket per turn, so that a fast sender does not keep the others waiting.
 pub(crate) const READ_BYTES_MAX: usize = 32 * 1024;
 
+/// The same while memory is nearly used up: what is read may have to be kept.
+const READ_BYTES_TIGHT: usize = 2 * 1024;
+
 const _: () = assert!(protocol::http::HEAD_BYTES_MAX <= HEADROOM);
 const _: () = assert!(protocol::ws::TAIL_MAX <= HEADROOM);
 
@@ -99,7 +102,11 @@ impl Work<'_> {
         };
         let window_at = connection.stream.consumed.wrapping_sub(HEADROOM as u64);
         self.hands.note_reading(connection.handle, window_at);
-        let fresh = &mut window[HEADROOM..HEADROOM + READ_BYTES_MAX];
+        let most = match self.hands.is_memory_tight() {
+            true => READ_BYTES_TIGHT,
+            false => READ_BYTES_MAX,
+        };
+        let fresh = &mut window[HEADROOM..HEADROOM + most];
         let bytes = match crate::socket::read(socket, fresh) {
             Ok(0) => {
                 self.end_of_input(connection);
@@ -120,9 +127,8 @@ impl Work<'_> {
             }
         };
         self.hands.count(Counter::BytesIn, bytes as u64);
-        let more = bytes == READ_BYTES_MAX
-            || self.seats.has(row, Hint::HungUp)
-            || self.seats.has(row, Hint::Urgent);
+        let more =
+            bytes == most || self.seats.has(row, Hint::HungUp) || self.seats.has(row, Hint::Urgent);
         if more {
             self.read_again(row);
         }
@@ -284,15 +290,21 @@ impl Work<'_> {
         if connection.alive {
             self.sign_of_life(connection);
         }
+        let memory = self.hands.must_wait_for_memory(&connection.stream);
+        if let Some(congestion) = memory.filter(|_| !connection.closing()) {
+            connection.set(Flag::Paused, true);
+            self.wait_for_turn(connection.handle.row, congestion);
+        }
         self.commit(connection);
     }
 
-    /// Notes that a connection is to be read again only when another worker has had a turn.
+    /// Notes that a connection is to be read again only when another worker has had a turn, or there is memory.
     #[cold]
     fn wait_for_turn(&mut self, row: u32, congestion: Congestion) {
-        self.congested.push((row, congestion));
-        self.seats.set(row, Hint::Congested, true);
-        self.hands.set_congested(self.congested.len());
+        if !self.seats.set(row, Hint::Congested, true) {
+            self.congested.push((row, congestion));
+            self.hands.set_congested(self.congested.len());
+        }
     }
 
     /// Appends what is left of the input to the receive buffer.
@@ -350,9 +362,9 @@ impl Work<'_> {
         !connection.closing() && self.is_half_full(connection)
     }
 
-    /// True while more than half the session's outbox is in use.
+    /// True while more than half of what the session's outbox may hold is in use.
     pub fn is_half_full(&self, connection: &Connection) -> bool {
-        self.hands.own_outbox_bytes(connection.handle) > self.settings.limits.outbox_bytes / 2
+        self.hands.own_outbox_bytes(connection.handle) > self.hands.share_bytes() / 2
     }
 
     /// The peer has ended its direction, so the connection is over. What is written already but not

@@ -23,6 +23,9 @@ use crate::work::Work;
 /// its outbox limit only because we read from many senders before we write.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
+/// The same while memory is nearly used up, and orders have to be carried out soon.
+const INPUT_BYTES_TIGHT: usize = 32 * 1024;
+
 /// The longest sleep, in milliseconds: the heartbeat in the table must move at least this often.
 const TICK_MS: u16 = 250;
 
@@ -267,6 +270,10 @@ impl Work<'_> {
     }
 
     fn has_read_enough(&self) -> bool {
-        self.round.read_bytes > INPUT_BYTES_MAX
+        let most = match self.hands.is_memory_tight() {
+            true => INPUT_BYTES_TIGHT,
+            false => INPUT_BYTES_MAX,
+        };
+        self.round.read_bytes > most
     }
 }

@@ -27,7 +27,7 @@ pub(crate) enum Hint {
     /// Urgent data is on its way: a read stops in front of it and behind it, so a short one does not mean that there is no more
     /// (tcp(7)).
     Urgent = 16,
-    /// The row is in the list of those that wait for another worker's turn.
+    /// The row is in the list of those that wait for another worker's turn, or for memory.
     Congested = 32,
 }
 

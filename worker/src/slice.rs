@@ -74,6 +74,10 @@ impl Work<'_> {
         self.slice.began_us = now_us;
         self.clock = Clock::now(now_us / 1000, &self.clock);
         self.hands.heartbeat_at(self.clock.table_ms);
+        self.hands.look_at_supply();
+        if self.hands.is_memory_tight() {
+            self.look_for_memory();
+        }
         if self.round.is_new() {
             self.hands.count(Counter::Turns, 1);
         }

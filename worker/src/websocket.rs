@@ -2,7 +2,7 @@
 //! pieces to the receive buffer, control frames answered.
 
 use protocol::code::CloseCode;
-use protocol::ws::{Event, Kind, Opcode};
+use protocol::ws::{self, Event, Kind};
 use shm_table::State;
 
 use crate::closing::Words;
@@ -65,8 +65,12 @@ impl Work<'_> {
             }
             Event::Ping(payload) => {
                 connection.alive = true;
-                if self.is_within_rate(connection, rate::PART) && !connection.closing() {
-                    self.send_frame(connection, Opcode::Pong, payload);
+                // Of several pings in a row the last one is answered (RFC 6455 section 5.5.3). Whoever comes after this process finds
+                // it in the window, so that nothing has to be remembered.
+                let is_last = !ws::begins_with_ping(input.get(cursor.at..).unwrap_or_default());
+                let is_within = self.is_within_rate(connection, rate::PART);
+                if is_within && is_last && !connection.closing() {
+                    self.send_pong(connection, payload);
                 }
             }
             Event::Pong(_) => {

@@ -13,6 +13,7 @@ use shm_table::{Congestion, Hands, Name, RowHandle, Table};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
+use crate::memory::Memory;
 use crate::poller::{Event, Poller};
 use crate::rate::Limit;
 use crate::seats::Seats;
@@ -41,7 +42,7 @@ pub(crate) struct Work<'t> {
     pub round: Round,
     /// Rows that wait to be read: their sockets had more than one read could take, or others were there before.
     pub again: VecDeque<u32>,
-    /// Rows that wait for the turns of other workers before they are read again.
+    /// Rows that wait for the turns of other workers, or for memory, before they are read again.
     pub congested: Vec<(u32, Congestion)>,
     /// The worker whose turn the oldest fan-out waits for.
     pub fanout_congestion: Option<Congestion>,
@@ -51,6 +52,7 @@ pub(crate) struct Work<'t> {
     pub leaving: bool,
     /// The input of a connection that is yet to be taken over may lie in the read window: nothing may be read before.
     pub window_in_use: bool,
+    pub memory: Memory,
     pub spare: Spare,
 }
 
@@ -112,6 +114,7 @@ impl<'t> Work<'t> {
             fanout_congestion: None,
             draining: false,
             leaving: false,
+            memory: Memory::default(),
             spare: Spare::default(),
         }
     }

@@ -5,6 +5,18 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
 use super::CONTROL_BYTES_MAX;
 
+/// True if `input`, which begins where a frame begins, begins with a whole ping: one that is answered in place of a ping before it
+/// (RFC 6455, section 5.5.3).
+pub fn begins_with_ping(input: &[u8]) -> bool {
+    /// Final, no reserved bits, opcode 9.
+    const PING: u8 = 0x89;
+    let &[PING, second, ..] = input else {
+        return false;
+    };
+    let (masked, length) = (second & 0x80 != 0, usize::from(second & 0x7f));
+    masked && length <= CONTROL_BYTES_MAX && input.len() >= 2 + 4 + length
+}
+
 /// A header that is allowed.
 pub(super) struct Incoming {
     pub(super) opcode: OpCode,

@@ -245,7 +245,7 @@ impl<'t> Hands<'t> {
         let held = row.pending();
         // It is not refused any more, so it is as if others had it already.
         if held + cost > self.share / 2
-            && self.room_past_half(handle, row, word, held, cost, 1) != Room::Enough
+            && self.room_past_half(handle, row, word, held, cost, false) != Room::Enough
         {
             return;
         }

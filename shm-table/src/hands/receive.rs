@@ -21,8 +21,8 @@ impl Hands<'_> {
         let blocks = bytes.len().saturating_sub(room).div_ceil(BLOCK_BYTES);
         // Whoever holds little is not to blame, and is the last for whom there is no room.
         let reserve = match u64::from(stream.received_len) > self.share {
-            true => self.reserved_blocks(),
-            false => self.reserved_blocks() / 2,
+            true => 2 * self.reserved_blocks(),
+            false => self.reserved_blocks(),
         };
         if !self.fill_blocks(blocks, reserve) {
             return Err(Full);

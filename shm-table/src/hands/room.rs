@@ -8,8 +8,8 @@
 //!   past his share and not to blame is refused more, and is not read while what he sends is incomplete. Whoever holds little notices nothing.
 
 use super::Hands;
-use crate::control::{Counter, ProcessState};
 use crate::arena::BLOCK_BYTES;
+use crate::control::{Counter, ProcessState};
 use crate::handle::{ProcessId, RowHandle, Slot, TIMER};
 use crate::row::{Order, Row, RowWord};
 use crate::shares::Supply;
@@ -52,8 +52,8 @@ pub(crate) fn received_cost(stream: &Stream) -> u64 {
 }
 
 impl<'t> Hands<'t> {
-    /// Whether an outbox that holds `held` bytes takes a message of `cost` more, together more than half its share, that `delivered` others
-    /// have already. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it
+    /// Whether an outbox that holds `held` bytes takes a message of `cost` more, together more than half its share; which may
+    /// be refused while nobody has it. If it takes no more because its session has had the time to read, that one is too slow; if it is filled faster than it
     /// is written, that is noted.
     // Not on the way of those who keep up.
     #[cold]
@@ -65,7 +65,7 @@ impl<'t> Hands<'t> {
         word: RowWord,
         held: u64,
         cost: u64,
-        delivered: u32,
+        may_refuse: bool,
     ) -> Room {
         self.look_at_supply();
         let pending = held + cost;
@@ -80,7 +80,7 @@ impl<'t> Hands<'t> {
             false => limit.saturating_mul(UNWRITTEN_FACTOR),
         };
         if pending > most && !served {
-            if delivered == 0 {
+            if may_refuse {
                 return Room::Refused;
             }
             self.order(handle, Order::UNSERVED);
@@ -90,7 +90,7 @@ impl<'t> Hands<'t> {
             self.order(handle, Order::SLOW);
             return Room::None;
         }
-        if has_share && delivered == 0 && self.supply.is_tight() {
+        if has_share && may_refuse && self.supply.is_tight() {
             return Room::Refused;
         }
         if !blocked && !stands {
@@ -142,17 +142,25 @@ impl<'t> Hands<'t> {
     }
 
     /// What a connection has to wait for before it is read again, if memory is nearly used up and its incomplete message has more of it than
-    /// its share.
+    /// its share; or has any of it, where what is left is for messages that are complete.
     #[inline]
     pub fn must_wait_for_memory(&self, stream: &Stream) -> Option<Congestion> {
-        let has_share = self.supply.is_tight() && received_cost(stream) > self.share;
-        has_share.then_some(Congestion(Cause::Memory))
+        if !self.supply.is_tight() || stream.received_len == 0 {
+            return None;
+        }
+        let must = received_cost(stream) > self.share || self.supply.is_scarce();
+        must.then_some(Congestion(Cause::Memory))
     }
 
     /// True while less than an eighth of the arena, or of the outbox entries, is free: only little is read at a time.
     #[inline]
     pub fn is_memory_tight(&self) -> bool {
         self.supply.is_tight()
+    }
+
+    /// What an own connection holds: its outbox and its incomplete message.
+    pub fn held_bytes(&self, handle: RowHandle, stream: &Stream) -> u64 {
+        self.outbox_bytes(handle) + received_cost(stream)
     }
 
     /// What one session may hold at the moment, in bytes, its outbox and its incomplete message each.

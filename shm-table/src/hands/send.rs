@@ -220,7 +220,7 @@ impl<'t> Hands<'t> {
     /// Puts a message into the outbox of each row in `to` that is logged in or open, and returns how many
     /// those were. A row whose outbox would pass the limit, or holds its share, gets [`Order::SLOW`] instead; the limit is four times as
     /// high while the row's socket is not known to be full. Where no process is there to write it, its reader is not to blame: the
-    /// message is refused while nobody has it yet, and otherwise that row gets [`Order::UNSERVED`]. With [`Full`] it is in none.
+    /// message is refused while nobody has it yet (and it is no answer), and otherwise that row gets [`Order::UNSERVED`]. With [`Full`] it is in none.
     pub fn deliver(
         &mut self,
         message: Message,
@@ -245,7 +245,8 @@ impl<'t> Hands<'t> {
             }
             let held = row.pending();
             if held + cost > self.share / 2 {
-                match self.room_past_half(handle, row, word, held, cost, round.delivered) {
+                let may_refuse = round.delivered == 0 && urgency == Urgency::Message;
+                match self.room_past_half(handle, row, word, held, cost, may_refuse) {
                     Room::Enough => {}
                     Room::None => continue,
                     Room::Refused => {

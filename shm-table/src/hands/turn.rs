@@ -31,7 +31,7 @@ impl Hands<'_> {
         control.state.set(ProcessState::Running as u32);
     }
 
-    /// Says how many own connections are not read until another worker has had a turn ([`Self::is_relieved`]): the caller asks for each of
+    /// Says how many own connections are not read until another worker has had a turn, or there is memory ([`Self::is_relieved`]): the caller asks for each of
     /// them again and again, and does not sleep for long.
     pub fn set_congested(&self, connections: usize) {
         let congested = &self.view.controls[usize::from(self.me.slot)].congested;

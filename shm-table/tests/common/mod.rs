@@ -11,9 +11,18 @@ use shm_table::{
 
 /// A table with few of everything, so that limits are near; and old, so that every counter wraps soon. (The black-box tests have new ones.)
 pub fn small() -> Table {
+    table_of(64 * 1024)
+}
+
+/// The same with an arena in which the share of a session is its limit.
+pub fn roomy() -> Table {
+    table_of(1024 * 1024)
+}
+
+fn table_of(arena_bytes: u64) -> Table {
     let table = Table::private(&Capacity {
         sessions: 16,
-        arena_bytes: 64 * 1024,
+        arena_bytes,
         groups: 4,
         memberships: 40,
         workers: 2,

@@ -16,9 +16,12 @@ mod waiting;
 mod world;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{login, obey, send};
-use shm_table::{Envelope, GroupLimits, Order, State, Urgency};
+use common::{connect, login, obey, send, small, worker};
+use shm_table::{
+    Envelope, GroupLimits, Hands, Order, Seats, State, Transport, Urgency, kill_point,
+};
 use world::{Operation, kill_everywhere, kill_operation};
 
 const LIMITS: GroupLimits = GroupLimits::per_session(100);
@@ -240,4 +243,80 @@ fn closing_and_finishing_a_session_that_has_everything() {
         lines: vec![long_body(); 3],
         received: vec![Vec::new()],
     });
+}
+
+#[test]
+fn a_pong_in_the_place_of_one_that_waits() {
+    let pong = |hands: &mut Hands<'_>, row, body: &[u8]| {
+        let message = hands
+            .compose(Urgency::Answer, |w| w.write_all(body), |_| envelope())
+            .unwrap();
+        let stream = hands.stream(row).unwrap();
+        hands.deliver_pong(message, row, &stream).unwrap();
+    };
+    kill_operation(&Operation {
+        name: "pong",
+        act: &|hands, rows, _, wire| {
+            pong(hands, rows[1], b"one");
+            pong(hands, rows[1], b"two");
+            // In order, and none of it written.
+            let mut stream = hands.stream(rows[1]).unwrap();
+            wire.write_once(hands, rows[1], &mut stream, 3);
+            pong(hands, rows[1], b"three");
+            wire.write(hands, rows[1], usize::MAX);
+            pong(hands, rows[1], b"four");
+            // Half of it written: it stays.
+            let mut stream = hands.stream(rows[1]).unwrap();
+            wire.write_once(hands, rows[1], &mut stream, 2);
+            pong(hands, rows[1], b"five");
+            pong(hands, rows[1], b"six");
+            wire.write(hands, rows[1], usize::MAX);
+        },
+        lines: ["one", "two", "three", "four", "five", "six"]
+            .map(|body| body.as_bytes().to_vec())
+            .to_vec(),
+        received: Vec::new(),
+    });
+}
+
+#[test]
+fn taking_a_census_of_a_full_arena() {
+    let mut expected = None;
+    // First without a death.
+    for stores in std::iter::once(u64::MAX).chain(1..) {
+        let table = small();
+        let mut seats = Seats::new(&table);
+        let (me, mut hands) = worker(&table, 0);
+        let (taker, mut other) = worker(&table, 1);
+        let rows = [2_000, 7_000, 8_000, 8_000, 7_000, 8_000, 7_000, 2_000].map(|bytes| {
+            let row = connect(&mut seats, &mut hands, me, Transport::Tcp);
+            let mut stream = hands.stream(row).unwrap();
+            hands
+                .receive_append(&mut stream, &vec![b'x'; bytes])
+                .unwrap();
+            hands.commit(row, &stream);
+            row
+        });
+        kill_point::arm(stores);
+        let taken = catch_unwind(AssertUnwindSafe(|| other.census()));
+        let killed = kill_point::revive();
+        assert_eq!(taken.is_err(), killed, "after store {stores}");
+        table.request_pause();
+        let dead = [taker];
+        table.recover(&mut seats, if killed { &dead } else { &[] });
+        table.end_pause();
+        // Whoever comes next orders what was not ordered yet, and no more.
+        assert!(hands.census().is_short);
+        let ordered = rows.map(|row| hands.orders(row).has(Order::EVICTED));
+        assert!(ordered.iter().any(|ordered| *ordered) && !ordered[0] && !ordered[7]);
+        let expected = *expected.get_or_insert(ordered);
+        assert_eq!(ordered, expected, "after store {stores}");
+        assert!(hands.census().evictions.is_empty());
+        assert_eq!(table.audit(), [""; 0], "after store {stores}");
+        assert_eq!(table.audit_waiting(), [""; 0], "after store {stores}");
+        if !killed && stores < u64::MAX {
+            assert!(stores > 3, "an order and its marks");
+            return;
+        }
+    }
 }
