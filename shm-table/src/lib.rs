@@ -102,6 +102,8 @@ pub use clock_marks::{CLOCK_MARKS_MAX, ClockMark};
 pub use cluster::{ClusterReport, Part};
 #[cfg(not(loom))]
 pub use control::{Counter, ProcessState, Role};
+#[cfg(not(loom))]
+pub use fanout::NOTE_BYTES_MAX;
 pub use handle::{API, FIRST_WORKER, LINK, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
@@ -109,8 +111,6 @@ pub use hands::{
     HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message,
     NotTaken, Output, PreparedFanout, SHORT_BYTES_MAX, SameUser, Stale, Step, Urgency,
 };
-#[cfg(not(loom))]
-pub use fanout::NOTE_BYTES_MAX;
 #[cfg(not(loom))]
 pub use inbox::{INBOX_IDS, Inbox};
 #[cfg(not(loom))]

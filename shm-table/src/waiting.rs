@@ -38,7 +38,15 @@ impl Table {
             if word.state != State::Free && view.lives(word.owner) {
                 let senders = &senders;
                 let unread = &mut unread;
-                audit_row(&view, index as u32, row, word, senders, unread, &mut findings);
+                audit_row(
+                    &view,
+                    index as u32,
+                    row,
+                    word,
+                    senders,
+                    unread,
+                    &mut findings,
+                );
             }
         }
         for ((slot, control), unread) in (0_usize..).zip(view.controls).zip(unread) {
