@@ -7,6 +7,7 @@ mod fanout;
 mod locking;
 mod mail;
 mod output;
+mod presence;
 mod receive;
 mod room;
 mod send;
@@ -32,6 +33,7 @@ pub use cluster::Elsewhere;
 pub use fanout::{FannedOut, PreparedFanout, Step};
 pub use mail::{Mail, NotTaken};
 pub use output::Output;
+pub use presence::{GroupUsers, UserEntry};
 pub use room::Congestion;
 pub use send::{Envelope, Message, SHORT_BYTES_MAX, Urgency};
 pub use session::{

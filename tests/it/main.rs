@@ -32,6 +32,7 @@ mod deadlines;
 mod echo;
 mod errors;
 mod exhausted;
+mod fanout;
 mod flood;
 mod fragments;
 mod frames;
