@@ -8,6 +8,7 @@ mod locking;
 mod mail;
 mod output;
 mod pong;
+mod presence;
 mod receive;
 pub(crate) mod room;
 mod send;
@@ -35,6 +36,7 @@ pub use cluster::Elsewhere;
 pub use fanout::{FannedOut, PreparedFanout, Step};
 pub use mail::{Mail, NotTaken};
 pub use output::Output;
+pub use presence::{GroupUsers, UserEntry};
 pub use room::Congestion;
 pub use send::{Envelope, Message, SHORT_BYTES_MAX, Urgency};
 pub use session::{

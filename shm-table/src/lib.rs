@@ -110,15 +110,16 @@ pub use clock_marks::{CLOCK_MARKS_MAX, ClockMark};
 pub use cluster::{ClusterReport, Part};
 #[cfg(not(loom))]
 pub use control::{Counter, ProcessState, Role};
+#[cfg(not(loom))]
+pub use fanout::NOTE_BYTES_MAX;
 pub use handle::{API, FIRST_WORKER, LINK, MASTER, ProcessId, RowHandle, Slot, TIMER, WORKERS_MAX};
 #[cfg(not(loom))]
 pub use hands::{
-    Claimed, Congestion, Elsewhere, Envelope, FannedOut, Found, Full, GroupLimits, Hands,
-    HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail, Message,
-    NotTaken, Output, PreparedFanout, SHORT_BYTES_MAX, SameUser, Stale, Step, Urgency,
+    Claimed, Congestion, Elsewhere, Envelope, FannedOut, Found, Full, GroupLimits, GroupUsers,
+    Hands, HandsSettings, JoinRefused, Joined, LeaveRefused, LoggedIn, Login, LoginRefused, Mail,
+    Message, NotTaken, Output, PreparedFanout, SHORT_BYTES_MAX, SameUser, Stale, Step, Urgency,
+    UserEntry,
 };
-#[cfg(not(loom))]
-pub use fanout::NOTE_BYTES_MAX;
 #[cfg(not(loom))]
 pub use inbox::{INBOX_IDS, Inbox};
 #[cfg(not(loom))]

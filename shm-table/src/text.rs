@@ -40,6 +40,18 @@ impl Text {
         self.len.put(0);
     }
 
+    /// The first bytes as a number: texts are in the order of these where they differ.
+    pub fn first_bytes(&self) -> u64 {
+        let len = self.len.peek();
+        let first = self.words[0].peek().swap_bytes();
+        match len {
+            0 => 0,
+            // What stands behind the end is an earlier text's.
+            1..8 => first & (u64::MAX << (64 - 8 * len)),
+            _ => first,
+        }
+    }
+
     /// True if the text is `other`, without copying it out.
     pub fn is(&self, other: &str) -> bool {
         let bytes = other.as_bytes();

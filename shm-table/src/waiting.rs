@@ -38,7 +38,15 @@ impl Table {
             if word.state != State::Free && view.lives(word.owner) {
                 let senders = &senders;
                 let unread = &mut unread;
-                audit_row(&view, index as u32, row, word, senders, unread, &mut findings);
+                audit_row(
+                    &view,
+                    index as u32,
+                    row,
+                    word,
+                    senders,
+                    unread,
+                    &mut findings,
+                );
             }
         }
         for ((slot, control), unread) in (0_usize..).zip(view.controls).zip(unread) {
@@ -239,6 +247,35 @@ mod tests {
         finding(&table, "the link sleeps with letters");
         other.doorbells_to_ring();
         assert_eq!(table.audit_waiting(), [""; 0]);
+        hands.awake();
+    }
+
+    #[test]
+    fn a_fan_out_is_worked_on_and_its_sender_waits_for_one_that_is_there() {
+        let table = table();
+        let (mut hands, _seats, row) = worker(&table);
+        let mut stream = hands.stream(row).unwrap();
+        stream.flags |= FANNING_OUT_FLAG | UNREAD_FLAG;
+        hands.commit(row, &stream);
+        finding(&table, "nobody has its fan-out");
+        hands.order(row, Order::FANNED_OUT);
+        assert_eq!(table.audit_waiting(), [""; 0], "it is told");
+        let orders = hands.orders(row);
+        hands.obeyed(row, orders);
+        while hands.next_ready().is_some() {}
+
+        let message = hands.compose(Urgency::Message, |_| Ok(()), |_| Envelope::default());
+        let prepared = hands.prepare_fanout(message.unwrap(), &[row, row]).unwrap();
+        hands.begin_fanout(prepared, row, 1, b"");
+        assert_eq!(table.audit_waiting(), [""; 0]);
+        assert!(!hands.about_to_sleep(), "there is something to do");
+        let sleeping = &table.view().controls[usize::from(FIRST_WORKER)].sleeping;
+        sleeping.set(1);
+        finding(&table, "slot 4 sleeps with a fan-out");
+        hands.set_fanout_waits(true);
+        assert_eq!(table.audit_waiting(), [""; 0], "it is asked for");
+        sleeping.set(0);
+        assert!(hands.about_to_sleep());
         hands.awake();
     }
 

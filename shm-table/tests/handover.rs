@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use common::{connect, login, obey, read_all, send, small, used, worker};
+use common::{connect, finish_fanouts, login, obey, read_all, send, small, used, worker};
 use shm_table::{
     Claimed, Envelope, FIRST_WORKER, Full, Hands, Order, ProcessId, Role, RowHandle, Seats, State,
-    Transport, Urgency,
+    Step, Transport, Urgency,
 };
 
 /// Like [`send`], refusals included.
@@ -230,5 +232,57 @@ fn what_nobody_can_serve_is_ended_and_nothing_of_it_is_left() {
         "arena_blocks",
     ] {
         assert_eq!(used(&table, section), 0, "{section}");
+    }
+}
+
+#[test]
+fn fan_outs_of_a_slot_that_cannot_be_filled_are_done_by_another() {
+    let table = small();
+    let mut seats = Seats::new(&table);
+    let (dead, mut hands) = worker(&table, 0);
+    let (living, mut survivor) = worker(&table, 1);
+    let row = connect(&mut seats, &mut survivor, living, Transport::Tcp);
+    login(&mut survivor, row, "ada");
+    let begin = |hands: &mut Hands<'_>, ordinal| {
+        let message = hands.compose(Urgency::Message, |w| w.write_all(b"x"), |_| line());
+        let prepared = hands.prepare_fanout(message.unwrap(), &[row, row, row]);
+        hands.begin_fanout(prepared.unwrap(), row, ordinal, &[ordinal as u8]);
+    };
+    begin(&mut survivor, 1);
+    begin(&mut hands, 2);
+    begin(&mut hands, 3);
+    assert_eq!(hands.fan_out(2), Step::Done(2));
+    drop(hands);
+    table.recover(&mut seats, &[dead]);
+    assert!(table.has_fanouts(dead.slot));
+    assert_eq!(survivor.fan_out(1), Step::Done(1));
+    table.hand_over_fanouts(&mut seats, dead.slot, living.slot);
+    assert!(!table.has_fanouts(dead.slot));
+    assert_eq!(table.audit(), [""; 0]);
+    begin(&mut survivor, 4);
+    let told = RefCell::new(Vec::new());
+    finish_fanouts(&mut survivor, 5, |_, note| told.borrow_mut().push(note[0]));
+    assert_eq!(*told.borrow(), [1, 2, 3, 4]);
+    assert_eq!(read_all(&mut survivor, row, 100), b"x\n".repeat(12));
+    assert_eq!(table.audit(), [""; 0]);
+
+    // Where nobody is left to do them, they go with the connections.
+    begin(&mut survivor, 5);
+    drop(survivor);
+    table.recover(&mut seats, &[living]);
+    table.drop_fanouts(&mut seats, living.slot);
+    assert!(table.end_unserved(&mut seats, row));
+    table.recover(&mut seats, &[]);
+    assert!(seats.free(row));
+    assert_eq!(table.audit(), [""; 0]);
+    for section in ["outbox_entries", "arena_blocks"] {
+        assert_eq!(used(&table, section), 0, "{section}");
+    }
+}
+
+fn line() -> Envelope {
+    Envelope {
+        newline: true,
+        ..Envelope::default()
     }
 }

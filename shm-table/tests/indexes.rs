@@ -6,8 +6,8 @@ mod common;
 
 use common::{connect, login, obey, small, used, worker};
 use shm_table::{
-    GroupLimits, JoinRefused, Joined, LeaveRefused, Login, LoginRefused, Order, SameUser, Seats,
-    State, Transport,
+    Capacity, GroupLimits, JoinRefused, Joined, LeaveRefused, Login, LoginRefused, Order, SameUser,
+    Seats, State, Table, Transport,
 };
 
 const LIMITS: GroupLimits = GroupLimits::per_session(100);
@@ -179,4 +179,47 @@ fn memberships_have_a_limit_that_is_exact_after_any_coming_and_going() {
         }
     }
     assert_eq!(table.audit(), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_users_of_a_group_by_name_and_how_many_more() {
+    let table = Table::private(&Capacity {
+        sessions: 64,
+        arena_bytes: 64 * 1024,
+        groups: 4,
+        memberships: 64,
+        workers: 1,
+        hosts: 0,
+    });
+    let mut seats = Seats::new(&table);
+    let (me, mut hands) = worker(&table, 0);
+    let mut expected = Vec::new();
+    // Names that differ in the first bytes, behind them, and in length alone; some have two sessions.
+    for number in 0..60 {
+        let name = match number % 3 {
+            0 => format!("{}", char::from(b'a' + number / 6)),
+            1 => format!("the same start {}", number / 6),
+            _ => "z".repeat(usize::from(1 + number / 6)),
+        };
+        let row = connect(&mut seats, &mut hands, me, Transport::Tcp);
+        login(&mut hands, row, &name);
+        hands.join(row, "all", LIMITS).unwrap();
+        expected.push(name);
+    }
+    expected.sort();
+    expected.dedup();
+    for most in [0, 1, 7, expected.len() - 1, expected.len(), 100] {
+        let found = hands.users_in("all", most).unwrap();
+        let names: Vec<&str> = found.users.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, &expected[..most.min(expected.len())], "{most}");
+        assert_eq!(found.more as usize, expected.len() - names.len(), "{most}");
+        for (name, user) in &found.users {
+            let (mut sessions, mut same) = (Vec::new(), Vec::new());
+            let seen = hands.presence_of(*user, &mut sessions);
+            hands.sessions_of(name, &mut same);
+            assert_eq!((seen, sessions), (hands.last_seen(name), same));
+            assert_eq!(hands.find_user(name), Some(*user));
+        }
+    }
+    assert!(hands.users_in("nobody's", 10).is_none());
 }

@@ -35,6 +35,7 @@ mod doors;
 mod echo;
 mod errors;
 mod exhausted;
+mod fanout;
 mod flood;
 mod fragments;
 mod frames;

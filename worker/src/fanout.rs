@@ -31,9 +31,8 @@ pub(crate) struct Note<'a> {
 
 impl<'a> Note<'a> {
     fn write(&self) -> Vec<u8> {
-        let flags = u8::from(self.quiet)
-            | u8::from(self.elsewhere) << 1
-            | u8::from(self.id.is_some()) << 2;
+        let flags =
+            u8::from(self.quiet) | u8::from(self.elsewhere) << 1 | u8::from(self.id.is_some()) << 2;
         let mut bytes = self.others.to_le_bytes().to_vec();
         bytes.push(flags);
         // Not more than `protocol::request::ID_BYTES_MAX`.
@@ -135,14 +134,15 @@ impl Work<'_> {
         }
         self.hands.set_fanout_waits(false);
         let began_us = self.hands.now_us();
+        let step = self.slice.at_once.min(STEP);
         let mut done = 0;
-        while done < self.slice.at_once.max(STEP) {
-            match self.hands.fan_out(STEP) {
+        while done < self.slice.at_once {
+            match self.hands.fan_out(step) {
                 Step::None | Step::Waits => return,
                 Step::Done(recipients) => done += recipients,
                 Step::Over => {
                     self.fanned_out();
-                    done += STEP;
+                    done += step;
                 }
             }
             self.fanout_congestion = self.hands.take_congestion();
@@ -189,8 +189,7 @@ impl Work<'_> {
         // It was handed over to another worker meanwhile. Without room for the answer its session ends, as an own one would.
         let write = |w: &mut Vec<u8>| reply::ack(w, note.id, note.message_id, status);
         let answer = self.hands.compose(Urgency::Answer, write, text_envelope);
-        let told =
-            answer.and_then(|answer| self.hands.deliver(answer, &[sender], Urgency::Answer));
+        let told = answer.and_then(|answer| self.hands.deliver(answer, &[sender], Urgency::Answer));
         if told != Ok(1) {
             self.hands.order(sender, Order::UNSERVED);
         }

@@ -1,6 +1,7 @@
 //! Workers at work in one process: a table in private memory, real sockets, turns by hand.
 
 mod closing;
+mod fanout;
 mod frames;
 mod house;
 #[cfg(feature = "kill-points")]

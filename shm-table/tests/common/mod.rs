@@ -5,8 +5,9 @@
 use std::io::Write;
 
 use shm_table::{
-    Capacity, Envelope, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer, Orders, ProcessId,
-    Role, RowHandle, SameUser, Seats, State, Table, Transport, Urgency,
+    Capacity, Envelope, FANNING_OUT_FLAG, FIRST_WORKER, Hands, HandsSettings, Login, Newcomer,
+    Order, Orders, ProcessId, Role, RowHandle, SameUser, Seats, State, Step, Table, Transport,
+    Urgency,
 };
 
 /// A table with few of everything, so that limits are near; and old, so that every counter wraps soon. (The black-box tests have new ones.)
@@ -125,4 +126,32 @@ pub fn obey(hands: &Hands<'_>, handle: RowHandle) -> Orders {
     let orders = hands.orders(handle);
     hands.obeyed(handle, orders);
     orders
+}
+
+/// Does all fan-outs of a worker, so many recipients at a time; `told` hears of each one's end before its sender does.
+pub fn finish_fanouts(hands: &mut Hands<'_>, at_once: u32, told: impl Fn(RowHandle, &[u8])) {
+    loop {
+        match hands.fan_out(at_once) {
+            Step::None => return,
+            Step::Done(recipients) => assert!(recipients <= at_once),
+            Step::Waits => panic!("there are no entries"),
+            Step::Over => {
+                let done = hands.fanned_out().unwrap();
+                told(done.sender, &done.note);
+                hands.order(done.sender, Order::FANNED_OUT);
+                hands.end_fanout();
+            }
+        }
+    }
+}
+
+/// Takes a row's orders; if a fan-out of its is over, it counts as read again.
+pub fn obey_fanned_out(hands: &mut Hands<'_>, handle: RowHandle) {
+    let orders = hands.orders(handle);
+    if orders.has(Order::FANNED_OUT) && !hands.has_fanout_of(handle, None) {
+        let mut stream = hands.stream(handle).unwrap();
+        stream.flags &= !FANNING_OUT_FLAG;
+        hands.commit(handle, &stream);
+    }
+    hands.obeyed(handle, orders);
 }

@@ -2,10 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use shm_table::{Hands, RowHandle, Seats, State, Table, Transport, kill_point};
+use std::io::Write;
 
-use crate::common::{connect, login, read_all, send, worker};
-use crate::{LIMITS, long_body};
+use shm_table::{Hands, RowHandle, Seats, State, Step, Table, Transport, Urgency, kill_point};
+
+use crate::common::{connect, finish_fanouts, login, read_all, send, worker};
+use crate::{LIMITS, envelope, long_body};
 
 /// A small generator (SplitMix64), so that a failing history can be named by its seed.
 pub struct Dice(pub u64);
@@ -23,7 +25,7 @@ impl Dice {
 fn random_step(dice: &mut Dice, hands: &mut Hands<'_>, rows: &[RowHandle], all: &[RowHandle]) {
     let row = rows[dice.roll(rows.len())];
     let group = ["a", "b", "c"][dice.roll(3)];
-    match dice.roll(8) {
+    match dice.roll(10) {
         0..3 => drop(hands.join(row, group, LIMITS)),
         3 => drop(hands.leave(row, group)),
         4 => {
@@ -35,7 +37,12 @@ fn random_step(dice: &mut Dice, hands: &mut Hands<'_>, rows: &[RowHandle], all: 
             let to = [all[dice.roll(all.len())], all[dice.roll(all.len())]];
             send(hands, &to[..1 + dice.roll(2)], b"hello");
         }
-        6 => {
+        6 => begin_fanout(dice, hands, row, all),
+        7 => match hands.fan_out(1 + dice.roll(20) as u32) {
+            Step::None | Step::Done(_) | Step::Waits => {}
+            Step::Over => hands.end_fanout(),
+        },
+        8 => {
             if hands
                 .state(row)
                 .is_some_and(|state| state == State::LoggedIn)
@@ -49,6 +56,18 @@ fn random_step(dice: &mut Dice, hands: &mut Hands<'_>, rows: &[RowHandle], all: 
                 hands.finish(row);
             }
         }
+    }
+}
+
+fn begin_fanout(dice: &mut Dice, hands: &mut Hands<'_>, sender: RowHandle, all: &[RowHandle]) {
+    let body = &long_body()[..dice.roll(700)];
+    let write = |w: &mut Vec<u8>| w.write_all(body);
+    let Ok(message) = hands.compose(Urgency::Message, write, |_| envelope()) else {
+        return;
+    };
+    let to = all.repeat(1 + dice.roll(3));
+    if let Ok(prepared) = hands.prepare_fanout(message, &to) {
+        hands.begin_fanout(prepared, sender, 1, b"");
     }
 }
 
@@ -134,6 +153,10 @@ fn random_histories_with_groups_of_several_chunks_end_in_order_wherever_they_are
             }
             survivor.finish(row);
             seats.free(row);
+        }
+        for hands in [&mut successor, &mut survivor] {
+            finish_fanouts(hands, 5, |_, _| {});
+            hands.let_go();
         }
         for section in table.stats().sections {
             assert_eq!(section.used, 0, "seed {seed}: {} left over", section.name);

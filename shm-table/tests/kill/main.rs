@@ -18,9 +18,10 @@ mod world;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{connect, login, obey, send, small, worker};
+use common::{connect, finish_fanouts, login, obey, obey_fanned_out, send, small, worker};
 use shm_table::{
-    Envelope, GroupLimits, Hands, Order, Seats, State, Transport, Urgency, kill_point,
+    Envelope, FANNING_OUT_FLAG, GroupLimits, Hands, Order, Seats, State, Transport, Urgency,
+    kill_point,
 };
 use world::{Operation, kill_everywhere, kill_operation};
 
@@ -319,4 +320,47 @@ fn taking_a_census_of_a_full_arena() {
             return;
         }
     }
+}
+
+#[test]
+fn fanning_out_to_rows_of_both_workers() {
+    kill_operation(&Operation {
+        name: "fan out",
+        act: &|hands, rows, others, _| {
+            let mut compose = || {
+                let body = long_body();
+                hands
+                    .compose(Urgency::Message, |w| w.write_all(&body), |_| envelope())
+                    .unwrap()
+            };
+            let messages = [compose(), compose(), compose()];
+            // Some of the list is nobody any more.
+            let gone = shm_table::RowHandle {
+                generation: rows[1].generation.wrapping_sub(1),
+                ..rows[1]
+            };
+            let to: Vec<_> = std::iter::repeat_n(gone, 70)
+                .chain([rows[1], others[0], others[1], rows[2]])
+                .collect();
+            let [one, two, three] = messages;
+            let given_up = hands.prepare_fanout(one, &to).unwrap();
+            hands.give_up_fanout(given_up);
+            let mut stream = hands.stream(rows[2]).unwrap();
+            // Two in the list, one of them for nobody.
+            let prepared = hands.prepare_fanout(two, &to).unwrap();
+            hands.begin_fanout(prepared, rows[2], stream.ordinal, b"note");
+            stream.flags |= FANNING_OUT_FLAG;
+            hands.commit(rows[2], &stream);
+            let prepared = hands.prepare_fanout(three, &to[..2]).unwrap();
+            hands.begin_fanout(prepared, rows[0], 7, b"");
+            assert!(hands.has_fanout_of(rows[2], Some(stream.ordinal)));
+            finish_fanouts(hands, 3, |sender, note| {
+                assert_eq!(note == b"note", sender == rows[2]);
+            });
+            hands.doorbells_to_ring();
+            obey_fanned_out(hands, rows[2]);
+        },
+        lines: vec![long_body(); 2],
+        received: Vec::new(),
+    });
 }

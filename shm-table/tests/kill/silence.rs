@@ -5,10 +5,12 @@
 //! silent, and all that was sent must arrive.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shm_table::{
-    Capacity, Hands, Order, ProcessId, RowHandle, Seats, State, Table, Transport, kill_point,
+    Capacity, Hands, Order, ProcessId, RowHandle, Seats, State, Step, Table, Transport, Urgency,
+    kill_point,
 };
 
 use crate::common::{connect, login, obey, send, worker};
@@ -51,6 +53,8 @@ struct World<'t> {
     must: Vec<Vec<u32>>,
     may: Vec<Vec<u32>>,
     sent: u32,
+    /// What was sent as a fan-out: whoever was being given it when its worker died may hear it again.
+    fanouts: Vec<u32>,
     kills: u32,
     leaves: u32,
 }
@@ -94,6 +98,7 @@ impl<'t> World<'t> {
             must: vec![Vec::new(); ROWS],
             may: vec![Vec::new(); ROWS],
             sent: 0,
+            fanouts: Vec::new(),
             kills: 0,
             leaves: 0,
         }
@@ -208,6 +213,11 @@ impl<'t> World<'t> {
                     write(hands, blocked, sockets, rows[row], row);
                 }
             }
+            match hands.fan_out(2) {
+                Step::None | Step::Done(_) => {}
+                Step::Waits => panic!("there are entries for all"),
+                Step::Over => hands.end_fanout(),
+            }
             for _ in 0..most {
                 let Some(handle) = hands.next_ready() else {
                     is_over = true;
@@ -223,7 +233,7 @@ impl<'t> World<'t> {
         is_over
     }
 
-    fn send(&mut self, number: usize, to: &[usize], dies_after: Option<u64>) {
+    fn send(&mut self, number: usize, to: &[usize], is_fanout: bool, dies_after: Option<u64>) {
         if self.workers[number].hands.is_none() {
             return;
         }
@@ -231,9 +241,16 @@ impl<'t> World<'t> {
         let sent = self.sent;
         let whole = self.act(number, dies_after, |hands, _, _, rows| {
             let to: Vec<RowHandle> = to.iter().map(|&row| rows[row]).collect();
-            send(hands, &to, format!("{sent:07}").as_bytes());
+            let body = format!("{sent:07}");
+            match is_fanout {
+                true => begin_fanout(hands, &to, body.as_bytes()),
+                false => drop(send(hands, &to, body.as_bytes())),
+            }
             hands.order(to[0], Order::DEADLINE);
         });
+        if is_fanout {
+            self.fanouts.push(sent);
+        }
         for &row in to {
             match whole {
                 true => self.must[row].push(sent),
@@ -300,6 +317,7 @@ impl<'t> World<'t> {
                 .map(|line| String::from_utf8_lossy(line).parse().unwrap())
                 .collect();
             heard.sort_unstable();
+            heard.dedup_by(|one, other| one == other && self.fanouts.contains(one));
             assert!(
                 heard.is_sorted_by(|a, b| a < b),
                 "{at}: row {row}: something came twice"
@@ -314,6 +332,19 @@ impl<'t> World<'t> {
             assert!(heard.iter().all(is_known), "{at}: row {row}");
         }
     }
+}
+
+/// Sends to rows over several turns.
+fn begin_fanout(hands: &mut Hands<'_>, to: &[RowHandle], body: &[u8]) {
+    let message = hands
+        .compose(
+            Urgency::Message,
+            |w| w.write_all(body),
+            |_| crate::envelope(),
+        )
+        .unwrap();
+    let prepared = hands.prepare_fanout(message, to).unwrap();
+    hands.begin_fanout(prepared, to[0], 1, b"");
 }
 
 /// Writes what a row has, as far as its socket takes it.
@@ -370,7 +401,8 @@ fn history(seed: u64) -> (u32, u32) {
                 let to: Vec<usize> = (0..1 + dice.roll(6))
                     .map(|n| (dice.roll(ROWS / 6) * 6 + n) % ROWS)
                     .collect();
-                world.send(number, &to, dies_after);
+                let is_fanout = dice.roll(3) == 0;
+                world.send(number, &to, is_fanout, dies_after);
             }
             5..9 => {
                 if world.turn(number, 1 + dice.roll(5), dies_after) {

@@ -9,7 +9,9 @@ use shm_table::{
 };
 
 use crate::LIMITS;
-use crate::common::{connect, login, obey, read_all, send, small, worker};
+use crate::common::{
+    connect, finish_fanouts, login, obey_fanned_out, read_all, send, small, worker,
+};
 
 const BACKLOG: &[u8] = b"waiting since before the crash";
 
@@ -115,7 +117,10 @@ impl<'t> World<'t> {
                 Ok(Claimed::Adopted),
                 "{killed_at}"
             );
-            obey(&successor, row);
+        }
+        finish_fanouts(&mut successor, 2, |_, _| {});
+        for &row in &kept {
+            obey_fanned_out(&mut successor, row);
         }
         if kept.contains(&self.rows[1]) {
             let row = self.rows[1];

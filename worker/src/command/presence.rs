@@ -9,7 +9,7 @@ use std::io;
 use protocol::code::ErrorCode;
 use protocol::letter::{Kind, Letter};
 use protocol::reply::{self, Device, PresenceUser};
-use shm_table::{Name, NotTaken, RowHandle};
+use shm_table::{Name, NotTaken, RowHandle, UserEntry};
 
 use super::elsewhere::past_share;
 use crate::connection::Connection;
@@ -29,13 +29,19 @@ pub(super) fn users(
     if work.ask_others(connection, Kind::WhoUsers, "", id, ask) {
         return;
     }
+    let most = work.settings.limits.presence_users as usize;
     let mut seen = std::collections::HashSet::new();
-    let names = names
-        .iter()
-        .map(|name| &**name)
-        .filter(|name| seen.insert(*name))
-        .collect();
-    answer(work, connection, None, names, id);
+    let (mut asked, mut more) = (Vec::with_capacity(names.len().min(most)), 0);
+    for name in names.iter().map(|name| &**name) {
+        if !seen.insert(name) {
+            continue;
+        }
+        match asked.len() < most {
+            true => asked.push((name, work.hands.find_user(name))),
+            false => more += 1,
+        }
+    }
+    answer(work, connection, None, &asked, more, id);
 }
 
 /// Answers for the users in a group, by name.
@@ -48,14 +54,8 @@ pub(super) fn group(
     if work.ask_others(connection, Kind::WhoGroup, group, id, |_| Ok(())) {
         return;
     }
-    let mut members = work.lend_handles();
-    let exists = work.hands.members_of(group, &mut members);
-    let users: Vec<Name> = members
-        .iter()
-        .filter_map(|member| work.hands.user_name(*member))
-        .collect();
-    work.return_handles(members);
-    if !exists {
+    let most = work.settings.limits.presence_users as usize;
+    let Some(found) = work.hands.users_in(group, most) else {
         work.refuse(
             connection,
             ErrorCode::UnknownGroup,
@@ -63,11 +63,13 @@ pub(super) fn group(
             id,
         );
         return;
-    }
-    let mut names: Vec<&str> = users.iter().map(|name| &**name).collect();
-    names.sort_unstable();
-    names.dedup();
-    answer(work, connection, Some(group), names, id);
+    };
+    let users: Vec<(&str, Option<UserEntry>)> = found
+        .users
+        .iter()
+        .map(|(name, entry)| (&**name, Some(*entry)))
+        .collect();
+    answer(work, connection, Some(group), &users, found.more, id);
 }
 
 /// One user, looked up.
@@ -82,21 +84,16 @@ fn answer(
     work: &mut Work<'_>,
     connection: &mut Connection,
     group: Option<&str>,
-    mut names: Vec<&str>,
+    users: &[(&str, Option<UserEntry>)],
+    more: u32,
     id: Option<&str>,
 ) {
-    let told = names
-        .len()
-        .min(work.settings.limits.presence_users as usize);
-    let more = u32::try_from(names.len() - told).unwrap_or(u32::MAX);
-    names.truncate(told);
-
     let mut sessions = work.lend_handles();
     let mut identities = Vec::new();
-    let mut found = Vec::with_capacity(told);
-    for name in names {
+    let mut found = Vec::with_capacity(users.len());
+    for &(name, entry) in users {
         sessions.clear();
-        work.hands.sessions_of(name, &mut sessions);
+        let last_seen_ms = entry.and_then(|entry| work.hands.presence_of(entry, &mut sessions));
         let from = identities.len();
         let known = sessions
             .iter()
@@ -106,7 +103,7 @@ fn answer(
             name,
             devices: from..identities.len(),
             online: !sessions.is_empty(),
-            last_seen_ms: work.hands.last_seen(name),
+            last_seen_ms,
         });
     }
     work.return_handles(sessions);

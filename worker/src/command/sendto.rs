@@ -96,11 +96,17 @@ impl Work<'_> {
                 id,
                 message_id: outbound.message_id,
             };
-            self.begin_fanout(connection, message, &recipients, &note, |work, connection| {
-                // That many here, one has it.
-                let here = Status::Delivered;
-                work.hand_over(connection, &outbound, here, |w| reply::message(w, &parts));
-            });
+            self.begin_fanout(
+                connection,
+                message,
+                &recipients,
+                &note,
+                |work, connection| {
+                    // That many here, one has it.
+                    let here = Status::Delivered;
+                    work.hand_over(connection, &outbound, here, |w| reply::message(w, &parts));
+                },
+            );
             self.return_handles(recipients);
             self.return_voice(voice);
             return;

@@ -31,6 +31,8 @@ pub struct House<'t> {
     windows: Vec<ReadWindow<'t>>,
     /// A worker that is dead and has no successor.
     absent: Option<usize>,
+    /// See [`crate::slice::Slice::at_once`]; of the successors.
+    at_once: u32,
 }
 
 /// The settings that every test starts from: clients here talk as fast as they can.
@@ -82,6 +84,15 @@ impl<'t> House<'t> {
             settings: settings.clone(),
             windows: (0..WORKERS as u8).map(window).collect(),
             absent: None,
+            at_once: crate::fanout::AT_ONCE,
+        }
+    }
+
+    /// How many recipients of one message are given it in one turn, by these workers and their successors.
+    pub fn set_at_once(&mut self, recipients: u32) {
+        self.at_once = recipients;
+        for work in &mut self.works {
+            work.slice.at_once = recipients;
         }
     }
 
@@ -132,6 +143,7 @@ impl<'t> House<'t> {
         let me = self.table.start_process(slot, Role::Worker);
         let successor = &mut self.works[usize::from(slot - FIRST_WORKER)];
         *successor = work(self.table, me, &self.settings);
+        successor.slice.at_once = self.at_once;
         let mut kept: Vec<_> = self.vault.iter().collect();
         kept.sort_by_key(|(row, _)| Some(*row) != interrupted);
         for (row, descriptor) in kept {
@@ -281,7 +293,8 @@ impl<'t> House<'t> {
                 }
                 work.begin_turn();
                 work.poller.wait(0, &mut work.events).unwrap();
-                let waits = work.has_more_to_do() || !work.congested.is_empty();
+                let waits =
+                    work.has_more_to_do() || !work.congested.is_empty() || work.hands.has_fanout();
                 if waits || !work.hands.about_to_sleep() {
                     quiet = 0;
                 }

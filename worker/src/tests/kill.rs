@@ -156,6 +156,8 @@ impl<'t> World<'t> {
         settings.limits.outbox_bytes = 1 << 16;
         settings.server.proxies = vec!["127.0.0.0/8".parse().unwrap()];
         let mut house = House::new(table, &settings);
+        // So that what goes to two is a fan-out.
+        house.set_at_once(1);
         // Over the network, so that a successor of the survivor can take it over too.
         let mut bob = house.dial(SURVIVOR, Transport::Tcp);
         house.hand_over_dialled(SURVIVOR, bob.handle);

@@ -28,6 +28,7 @@ impl House<'_> {
         for &row in &rows {
             assert!(self.table.hand_over(&mut self.seats, row, to), "{row:?}");
         }
+        self.table.hand_over_fanouts(&mut self.seats, from, to);
         assert_eq!(self.table.audit(), Vec::<String>::new());
         rows
     }
