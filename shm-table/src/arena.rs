@@ -17,6 +17,9 @@ pub(crate) const PREFIX_BYTES: usize = 10;
 
 const NEWLINE: u32 = 1 << 8;
 
+/// A letter may have been sent to another host.
+const SENT: u32 = 1 << 9;
+
 /// What the arena knows of a block.
 #[repr(C)]
 #[derive(Debug)]
@@ -28,7 +31,8 @@ pub(crate) struct BlockHead {
     pub refs: Word32,
     /// First block of a message: bytes of the body, the newline not counted.
     pub len: Word32,
-    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8).
+    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8); of a letter,
+    /// whether it may have been sent (bit 9).
     pub shape: Word32,
 }
 
@@ -102,6 +106,16 @@ impl<'t> Arena<'t> {
         head.len.put(len as u32);
         head.shape
             .put(prefix_len as u32 | if newline { NEWLINE } else { 0 });
+    }
+
+    /// Notes that a letter may have been sent. Only the link, of one in its mailbox.
+    pub fn mark_sent(&self, first: u32) {
+        let shape = &self.heads[first as usize].shape;
+        shape.put(shape.peek() | SENT);
+    }
+
+    pub fn was_sent(&self, first: u32) -> bool {
+        self.heads[first as usize].shape.peek() & SENT != 0
     }
 
     /// Bytes that a recipient gets: prefix and body, or body and newline.
