@@ -11,13 +11,18 @@ use directory::{Away, Entry, Key};
 use protocol::code::ErrorCode;
 use protocol::letter::{self, Kind};
 use shm_table::{Counter, Mail, MailAccounts, RowHandle, Share};
+use tokio::time::{Duration, Instant};
 
 use crate::fair::FairQueue;
 use crate::letters::{Letter, Place, Sender};
 use crate::link::{Done, Link};
 
-/// Letters that are taken out of the mailbox before the rest of a turn.
-const TAKEN_MAX: usize = 2_048;
+/// How long letters are taken out of the mailbox, and how long they are sent on their way, before the rest of a turn: the lease and the bus
+/// want their turns too.
+const SLICE: Duration = Duration::from_millis(3);
+
+/// Letters between two looks at the clock.
+const AT_ONCE: usize = 32;
 
 /// Keys that the directory is asked about at once, for letters. What comes meanwhile waits for two such answers at most.
 const KEYS_MAX: usize = 256;
@@ -101,7 +106,11 @@ pub const ITEM_COST: u32 = 256;
 impl Link<'_> {
     /// Takes letters out of the mailbox. True: more are in it.
     pub fn take_mail(&mut self) -> bool {
-        for _ in 0..TAKEN_MAX {
+        let began = Instant::now();
+        for n in 1.. {
+            if n % AT_ONCE == 0 && began.elapsed() > SLICE {
+                break;
+            }
             let Some(mail) = self.hands.next_mail() else {
                 self.sort_left();
                 return false;
@@ -194,12 +203,16 @@ impl Link<'_> {
         }
     }
 
-    /// Sends what waits on its way, as far as it is known where to.
-    pub fn route(&mut self) {
+    /// Sends what waits on its way, as far as it is known where to. True: there is more to do now.
+    pub fn route(&mut self) -> bool {
+        let began = Instant::now();
         while self.routing.has_all && !self.routing.asking {
+            if began.elapsed() > SLICE {
+                return true;
+            }
             self.fill_batch();
             if self.routing.batch.is_empty() {
-                return;
+                return false;
             }
             let batch = self.routing.batch.iter();
             let open = batch.filter(|((number, _), _)| self.letters.contains(*number));
@@ -213,7 +226,7 @@ impl Link<'_> {
                 continue;
             }
             if self.now_ms < self.routing.not_before_ms {
-                return;
+                return false;
             }
             self.routing.asking = true;
             let directory = self.directory.clone();
@@ -222,6 +235,7 @@ impl Link<'_> {
                 Done::Routed(unknown, entries)
             });
         }
+        false
     }
 
     /// The next letters, a sender's after another's, unless there are such already.

@@ -281,7 +281,7 @@ impl Link<'_> {
         }
         more |= self.receive_frames();
         more |= self.take_mail();
-        self.route();
+        more |= self.route();
         more |= self.ask_questions();
         self.settle_late();
         self.flush();
