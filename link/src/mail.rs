@@ -25,7 +25,7 @@ const SLICE: Duration = Duration::from_millis(3);
 const AT_ONCE: usize = 32;
 
 /// Keys that the directory is asked about at once, for letters. What comes meanwhile waits for two such answers at most.
-const KEYS_MAX: usize = 256;
+const KEYS_MAX: usize = 128;
 
 /// How long a question to the directory is not repeated that it could not answer.
 const PAUSE_MS: u64 = 100;
