@@ -232,6 +232,7 @@ fn settings() -> Settings {
         .with("server.workers", 2)
         .with("cluster.lease_ms", 10_000)
         .with("cluster.timeout_ms", 60_000)
+        .with("limits.heartbeat_timeout_ms", 600_000)
         .with("table.arena_mib", 256)
 }
 
