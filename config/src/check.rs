@@ -153,12 +153,7 @@ impl Config {
                 65_536,
                 1_024 * MIB,
             ),
-            (
-                "cluster.questions",
-                self.cluster.questions.into(),
-                1,
-                4_096,
-            ),
+            ("cluster.questions", self.cluster.questions.into(), 1, 4_096),
             ("cluster.hosts", self.cluster.hosts.into(), 1, 255),
             (
                 "cluster.last_seen_ms",

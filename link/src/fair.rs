@@ -213,7 +213,9 @@ mod tests {
     /// Pushes as (address, user, session).
     fn push(queue: &mut FairQueue<(u16, u16, u16, u32)>, way: [u16; 3], n: u32, cost: u32) {
         let [address, user, session] = way;
-        queue.addresses.push(&way, (address, user, session, n), cost);
+        queue
+            .addresses
+            .push(&way, (address, user, session, n), cost);
         queue.len += 1;
     }
 
@@ -229,7 +231,11 @@ mod tests {
         let (mut flood, mut neighbour) = (0, 0);
         while neighbour < 20 {
             let (address, .., n) = queue.pop().unwrap();
-            let next = if address == 1 { &mut flood } else { &mut neighbour };
+            let next = if address == 1 {
+                &mut flood
+            } else {
+                &mut neighbour
+            };
             assert_eq!(n, *next);
             *next += 1;
         }
@@ -252,7 +258,11 @@ mod tests {
         let mut counts = HashMap::new();
         for _ in 0..60 {
             let (address, user, ..) = queue.pop().unwrap();
-            let who = if address == 2 { (2, user) } else { (address, 0) };
+            let who = if address == 2 {
+                (2, user)
+            } else {
+                (address, 0)
+            };
             *counts.entry(who).or_insert(0) += 1;
         }
         // One third each; and of the second address one half for its user with one session.

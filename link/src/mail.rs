@@ -4,23 +4,28 @@
 //! The letters of one session stay in order: one waits while an older one of the same session is being looked up. Those of different
 //! sessions do not wait for each other, and where something has to wait, at the directory or in front of a lane, senders have their turns.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use directory::{Away, Entry, Key};
 use protocol::code::ErrorCode;
 use protocol::letter::{self, Kind};
 use shm_table::{Counter, Mail, MailAccounts, RowHandle, Share};
+use tokio::time::{Duration, Instant};
 
 use crate::fair::FairQueue;
 use crate::letters::{Letter, Place, Sender};
 use crate::link::{Done, Link};
 
-/// Letters that are taken out of the mailbox before the rest of a turn.
-const TAKEN_MAX: usize = 2_048;
+/// How long letters are taken out of the mailbox, and how long they are sent on their way, before the rest of a turn: the lease and the bus
+/// want their turns too.
+const SLICE: Duration = Duration::from_millis(3);
+
+/// Letters between two looks at the clock.
+const AT_ONCE: usize = 32;
 
 /// Keys that the directory is asked about at once, for letters. What comes meanwhile waits for two such answers at most.
-const KEYS_MAX: usize = 256;
+const KEYS_MAX: usize = 128;
 
 /// How long a question to the directory is not repeated that it could not answer.
 const PAUSE_MS: u64 = 100;
@@ -28,12 +33,22 @@ const PAUSE_MS: u64 = 100;
 /// A question's limit where messages may wait for ever.
 const QUESTION_MS: u64 = 5_000;
 
+/// A letter that an earlier link has left: number, sender, and whether it may have been sent.
+type Left = (u64, MailAccounts, bool);
+
 /// A letter and the account of its session.
 type Waiting = (u64, u16);
 
 /// Letters whose recipients are not known, or behind such of the same session.
 #[derive(Default)]
 pub struct Routing {
+    /// What an earlier link has left, until all of it was taken in.
+    left: Vec<Left>,
+    left_max: usize,
+    has_all: bool,
+    /// Letters that it may have sent, before all others; and whether such are in the batch.
+    again: VecDeque<Waiting>,
+    batch_again: bool,
     queue: FairQueue<Waiting>,
     /// Those that the directory is, or is to be, asked about, and their keys.
     batch: Vec<(Waiting, Vec<Key>)>,
@@ -45,6 +60,19 @@ pub struct Routing {
 }
 
 impl Routing {
+    /// For a link whose predecessors have left so many letters at most.
+    pub fn new(left_max: usize) -> Self {
+        Routing {
+            left_max,
+            ..Routing::default()
+        }
+    }
+
+    /// True if a letter that comes now has to wait.
+    fn holds(&self, accounts: MailAccounts) -> bool {
+        self.batch_again || !self.again.is_empty() || self.has_of(accounts)
+    }
+
     fn has_of(&self, accounts: MailAccounts) -> bool {
         let session = accounts.number(Share::Session);
         self.sessions.contains_key(&session)
@@ -54,6 +82,12 @@ impl Routing {
         let session = accounts.number(Share::Session);
         *self.sessions.entry(session).or_default() += 1;
         self.queue.push(accounts, (number, session), 1);
+    }
+
+    fn next(&mut self) -> Option<Waiting> {
+        let again = self.again.pop_front();
+        self.batch_again |= again.is_some();
+        again.or_else(|| self.queue.pop())
     }
 
     fn leaves(sessions: &mut HashMap<u16, usize>, session: u16) {
@@ -72,8 +106,13 @@ pub const ITEM_COST: u32 = 256;
 impl Link<'_> {
     /// Takes letters out of the mailbox. True: more are in it.
     pub fn take_mail(&mut self) -> bool {
-        for _ in 0..TAKEN_MAX {
+        let began = Instant::now();
+        for n in 1.. {
+            if n % AT_ONCE == 0 && began.elapsed() > SLICE {
+                break;
+            }
             let Some(mail) = self.hands.next_mail() else {
+                self.sort_left();
                 return false;
             };
             let mut bytes = std::mem::take(&mut self.scratch);
@@ -121,7 +160,15 @@ impl Link<'_> {
         if is_question {
             return self.questions.push(accounts, number);
         }
-        if self.routing.has_of(accounts) {
+        if !self.routing.has_all {
+            let sent = self.hands.was_sent(mail);
+            self.routing.left.push((number, accounts, sent));
+            if self.routing.left.len() >= self.routing.left_max {
+                self.sort_left();
+            }
+            return;
+        }
+        if self.routing.holds(accounts) {
             return self.routing.push(accounts, number);
         }
         let keys = keys_of(read);
@@ -133,12 +180,39 @@ impl Link<'_> {
         }
     }
 
-    /// Sends what waits on its way, as far as it is known where to.
-    pub fn route(&mut self) {
-        while !self.routing.asking {
+    /// What an earlier link has left is there now. What that may have sent goes first, in order, and before it what the same session had sent
+    /// before: the other hosts remember only the last ids.
+    fn sort_left(&mut self) {
+        let routing = &mut self.routing;
+        if std::mem::replace(&mut routing.has_all, true) {
+            return;
+        }
+        let left = std::mem::take(&mut routing.left);
+        let sent = left.iter().filter(|(.., sent)| *sent);
+        let last: HashMap<u16, u64> = sent
+            .map(|(number, accounts, _)| (accounts.number(Share::Session), *number))
+            .collect();
+        for (number, accounts, _) in left {
+            let session = accounts.number(Share::Session);
+            if last.get(&session).is_some_and(|last| number <= *last) {
+                *routing.sessions.entry(session).or_default() += 1;
+                routing.again.push_back((number, session));
+            } else {
+                routing.push(accounts, number);
+            }
+        }
+    }
+
+    /// Sends what waits on its way, as far as it is known where to. True: there is more to do now.
+    pub fn route(&mut self) -> bool {
+        let began = Instant::now();
+        while self.routing.has_all && !self.routing.asking {
+            if began.elapsed() > SLICE {
+                return true;
+            }
             self.fill_batch();
             if self.routing.batch.is_empty() {
-                return;
+                return false;
             }
             let batch = self.routing.batch.iter();
             let open = batch.filter(|((number, _), _)| self.letters.contains(*number));
@@ -152,7 +226,7 @@ impl Link<'_> {
                 continue;
             }
             if self.now_ms < self.routing.not_before_ms {
-                return;
+                return false;
             }
             self.routing.asking = true;
             let directory = self.directory.clone();
@@ -161,6 +235,7 @@ impl Link<'_> {
                 Done::Routed(unknown, entries)
             });
         }
+        false
     }
 
     /// The next letters, a sender's after another's, unless there are such already.
@@ -170,7 +245,7 @@ impl Link<'_> {
         }
         let mut keys = 0;
         while keys < KEYS_MAX
-            && let Some(waiting) = self.routing.queue.pop()
+            && let Some(waiting) = self.routing.next()
         {
             let of_letter = self.letters.find(waiting.0).map(|letter| letter.mail);
             let of_letter = of_letter.map(|mail| self.with_letter(mail, keys_of));
@@ -193,6 +268,7 @@ impl Link<'_> {
     }
 
     fn send_batch(&mut self, found: &HashMap<Key, Vec<Entry>>) {
+        self.routing.batch_again = false;
         for ((number, session), keys) in std::mem::take(&mut self.routing.batch) {
             Routing::leaves(&mut self.routing.sessions, session);
             // One that was late is not there any more.
@@ -222,8 +298,9 @@ impl Link<'_> {
         let (mut places, mut refused) = (Vec::with_capacity(hosts.len()), false);
         if let Some(letter) = self.letters.find(number) {
             let (accounts, cost) = (letter.accounts, letter.cost);
+            let again = self.hands.was_sent(letter.mail);
             for host in hosts {
-                match self.send(&host, accounts, number, cost) {
+                match self.send(&host, accounts, number, cost, again) {
                     true => places.push((host, Place::Queued)),
                     false => refused = true,
                 }

@@ -42,6 +42,8 @@ enum Waiting {
 /// One other host.
 pub struct Peer {
     outgoing: Outgoing,
+    /// Letters that an earlier link may have put on its lane: before all others, as the other host remembers only the last ids.
+    again: VecDeque<u64>,
     /// In front of the lane, with a turn for each sender: a letter waits for those of others no longer than one of their turns and what
     /// is on the lane.
     queue: FairQueue<Waiting>,
@@ -53,6 +55,14 @@ pub struct Peer {
     /// Since when the directory does not name it among the living, in table milliseconds.
     unlisted_ms: Option<u64>,
     ids: Ids,
+}
+
+impl Peer {
+    /// What goes on the lane next.
+    fn next(&mut self) -> Option<Waiting> {
+        let again = self.again.pop_front().map(Waiting::Letter);
+        again.or_else(|| self.queue.pop())
+    }
 }
 
 /// The ids of what came lately, as the table remembers them.
@@ -178,6 +188,7 @@ impl Link<'_> {
             }
             let peer = Peer {
                 outgoing: Outgoing::new(lane),
+                again: VecDeque::new(),
                 queue: FairQueue::default(),
                 hints: HashSet::new(),
                 incoming: Incoming::default(),
@@ -191,13 +202,24 @@ impl Link<'_> {
         self.peers.peers.get_mut(host)
     }
 
-    /// Puts a letter into the queue in front of the lane to a host. False: as many hosts are spoken with as may be.
-    pub fn send(&mut self, host: &str, from: MailAccounts, number: u64, cost: u32) -> bool {
+    /// Puts a letter into the queue in front of the lane to a host; `again`: it may have been sent before. False: as many hosts are spoken
+    /// with as may be.
+    pub fn send(
+        &mut self,
+        host: &str,
+        from: MailAccounts,
+        number: u64,
+        cost: u32,
+        again: bool,
+    ) -> bool {
         let Some(peer) = self.peer(host) else {
             tracing::warn!(host, "no room for a message to this host");
             return false;
         };
-        peer.queue.push(from, Waiting::Letter(number), cost);
+        match again {
+            true => peer.again.push_back(number),
+            false => peer.queue.push(from, Waiting::Letter(number), cost),
+        }
         true
     }
 
@@ -220,7 +242,7 @@ impl Link<'_> {
         let mut bytes = std::mem::take(&mut self.scratch);
         for (host, peer) in &mut self.peers.peers {
             while peer.outgoing.has_room()
-                && let Some(waiting) = peer.queue.pop()
+                && let Some(waiting) = peer.next()
             {
                 let number = match waiting {
                     Waiting::Letter(number) => number,
@@ -243,6 +265,7 @@ impl Link<'_> {
                     too_large.push(number);
                     continue;
                 };
+                self.hands.mark_sent(letter.mail);
                 let place = Place::Lane(peer.outgoing.push(number, parcel));
                 let here = letter.places.iter_mut().find(|(name, _)| name == host);
                 if let Some((_, waits)) = here {
@@ -288,7 +311,7 @@ impl Link<'_> {
             self.peers.dead.clear();
         }
         self.peers.dead.insert(name);
-        let waiting = std::iter::from_fn(|| peer.queue.pop());
+        let waiting = std::iter::from_fn(|| peer.next());
         let waiting = waiting.filter_map(|waiting| match waiting {
             Waiting::Letter(number) => Some(number),
             Waiting::Hint(_) => None,

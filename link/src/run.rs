@@ -121,7 +121,7 @@ async fn serve(
         presence: Presence::default(),
         elsewhere: Elsewhere::default(),
         letters: Letters::default(),
-        routing: Routing::default(),
+        routing: Routing::new(hands.mail_in_order()),
         questions: Questions::default(),
         peers: Peers::new(hands.boot(), life),
         tasks: JoinSet::new(),
@@ -282,7 +282,7 @@ impl Link<'_> {
         }
         more |= self.receive_frames();
         more |= self.take_mail();
-        self.route();
+        more |= self.route();
         more |= self.ask_questions();
         self.settle_late();
         self.flush();

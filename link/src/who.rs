@@ -95,7 +95,10 @@ impl Questions {
     fn opened(&mut self, accounts: MailAccounts) {
         self.open += 1;
         for share in Share::ALL {
-            *self.open_of.entry((share, accounts.number(share))).or_default() += 1;
+            *self
+                .open_of
+                .entry((share, accounts.number(share)))
+                .or_default() += 1;
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) fn occupied_by(len: usize) -> u32 {
     (PREFIX_BYTES + len + 1).next_multiple_of(BLOCK_BYTES) as u32
 }
 
+/// A letter may have been sent to another host.
+const SENT: u32 = 1 << 10;
+
 /// What the arena knows of a block.
 #[repr(C)]
 #[derive(Debug)]
@@ -38,7 +41,8 @@ pub(crate) struct BlockHead {
     pub refs: Word32,
     /// First block of a message: bytes of the body, the newline not counted.
     pub len: Word32,
-    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8), whether it is a pong (bit 9).
+    /// First block of a message: length of the prefix (bits 0 to 7), whether a newline follows (bit 8), whether it is a pong (bit 9); of a
+    /// letter, whether it may have been sent (bit 10).
     pub shape: Word32,
 }
 
@@ -129,6 +133,16 @@ impl<'t> Arena<'t> {
     /// True for a message that was marked as a pong.
     pub fn is_pong(&self, first: u32) -> bool {
         self.heads[first as usize].shape.peek() & PONG != 0
+    }
+
+    /// Notes that a letter may have been sent. Only the link, of one in its mailbox.
+    pub fn mark_sent(&self, first: u32) {
+        let shape = &self.heads[first as usize].shape;
+        shape.put(shape.peek() | SENT);
+    }
+
+    pub fn was_sent(&self, first: u32) -> bool {
+        self.heads[first as usize].shape.peek() & SENT != 0
     }
 
     /// Bytes that a recipient gets: prefix and body, or body and newline.

@@ -91,7 +91,12 @@ impl Mailbox {
             .into_iter()
             .filter_map(|node| view.nodes[node as usize].message.peek().checked_sub(1));
         messages
-            .map(|first| (MailAccounts::of_letter(view, first), letter_bytes(view, first)))
+            .map(|first| {
+                (
+                    MailAccounts::of_letter(view, first),
+                    letter_bytes(view, first),
+                )
+            })
             .collect()
     }
 }

@@ -168,7 +168,9 @@ fn fill(hands: &mut Hands<'_>, from: RowHandle) -> (u64, NotTaken) {
 
 /// Sessions that no two share an account by chance: four of eve's and one of each of six others at one address, and ann's at another.
 fn senders(seats: &mut Seats<'_>, id: ProcessId, hands: &mut Hands<'_>) -> Option<Vec<RowHandle>> {
-    let names = ["eve", "eve", "eve", "eve", "m0", "m1", "m2", "m3", "m4", "m5"];
+    let names = [
+        "eve", "eve", "eve", "eve", "m0", "m1", "m2", "m3", "m4", "m5",
+    ];
     let come = |name| login_from(seats, (id, hands), "10.0.0.1", name);
     let mut rows: Vec<RowHandle> = names.map(come).to_vec();
     rows.push(login_from(seats, (id, hands), "10.0.0.2", "ann"));
@@ -249,6 +251,7 @@ fn a_successor_gets_all_that_is_not_settled() {
         let taken = all(&mut old);
         old.settle(taken[0].0);
         old.settle(taken[2].0);
+        old.mark_sent(taken[3].0);
         hand_over(&mut worker, "e", 1 << 20).unwrap();
         if crash {
             std::mem::forget(old);
@@ -260,8 +263,11 @@ fn a_successor_gets_all_that_is_not_settled() {
         assert_eq!(table.audit(), Vec::<String>::new());
         let (_, mut new) = link(&table);
         new.open_mailbox();
+        assert!((3..=5).contains(&new.mail_in_order()));
         let left = all(&mut new);
         assert_eq!(texts(&left), ["b", "d", "e"]);
+        let sent: Vec<bool> = left.iter().map(|(mail, _)| new.was_sent(*mail)).collect();
+        assert_eq!(sent, [false, true, false]);
         for (mail, _) in left {
             new.settle(mail);
         }
@@ -437,6 +443,7 @@ mod killed {
                     victim.open_mailbox();
                     let taken = all(&mut victim);
                     for index in order {
+                        victim.mark_sent(taken[index].0);
                         settled.push(index);
                         victim.settle(taken[index].0);
                     }

@@ -204,7 +204,7 @@ fn a_full_queue_refuses_and_a_waiting_one_delivers() {
     for n in 0..100 {
         ann.send(json!({"type": "sendto", "to": "bob", "content": content, "id": n}));
     }
-    // Those for which there is no room are refused at once, each by its name; the others wait.
+    // Those for which there is no room in her share, a quarter of what is left, are refused at once, each by its name; the others wait.
     let mut refused = Vec::new();
     ann.send(json!({"type": "ping"}));
     loop {
@@ -217,7 +217,12 @@ fn a_full_queue_refuses_and_a_waiting_one_delivers() {
             _ => break,
         }
     }
-    assert!((30..70).contains(&refused.len()), "{refused:?}");
+    assert!((85..95).contains(&refused.len()), "{refused:?}");
+    let mut cid = cluster.login(0, Tcp, "cid");
+    for n in 0..5 {
+        cid.send(json!({"type": "sendto", "to": "bob", "content": content, "id": n}));
+    }
+    cid.expect_nothing();
     cluster.redis.start_again();
     let mut taken = Vec::new();
     for _ in 0..100 - refused.len() {
@@ -230,6 +235,11 @@ fn a_full_queue_refuses_and_a_waiting_one_delivers() {
         }
     }
     assert!(taken.iter().all(|id| !refused.contains(id)));
+    for _ in 0..5 {
+        if cid.expect("ack")["status"] == "routed" {
+            bob.expect("message");
+        }
+    }
     bob.expect_nothing();
     cluster.is_level();
     routed(&mut ann, "bob");

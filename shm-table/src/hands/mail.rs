@@ -194,6 +194,12 @@ impl Hands<'_> {
         true
     }
 
+    /// Letters that are in order and that [`Self::next_mail`] has not given yet, those that are settled among them: behind
+    /// [`Self::open_mailbox`], what earlier links have left.
+    pub fn mail_in_order(&self) -> usize {
+        self.mail.nodes.len() - (self.mail.next - self.mail.first) as usize
+    }
+
     /// True if [`Self::next_mail`] has something to give.
     pub fn has_mail(&self) -> bool {
         self.mail.next - self.mail.first < self.mail.nodes.len() as u64
@@ -212,6 +218,23 @@ impl Hands<'_> {
             true
         });
         MailAccounts::of_letter(&self.view, first)
+    }
+
+    /// Notes, before a letter is sent to another host, that it may have been: a later link, which does not know what has arrived of such, sends
+    /// them before all others, while the other host still knows their ids.
+    pub fn mark_sent(&mut self, mail: Mail) {
+        let message = self.view.nodes[mail.node as usize].message.peek();
+        if let Some(first) = message.checked_sub(1) {
+            self.view.arena.mark_sent(first);
+        }
+    }
+
+    /// True if a letter may have been sent, by this link or an earlier one.
+    pub fn was_sent(&self, mail: Mail) -> bool {
+        let message = self.view.nodes[mail.node as usize].message.peek();
+        message
+            .checked_sub(1)
+            .is_some_and(|first| self.view.arena.was_sent(first))
     }
 
     /// A letter is done with: its outcome is known and was told. In any order, each once.

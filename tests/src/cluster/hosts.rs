@@ -91,8 +91,10 @@ impl Cluster {
             .with("cluster.enabled", true)
             .with("cluster.redis", address)
             .with("cluster.namespace", namespace.as_str())
-            .with("cluster.secret", SECRET)
-            .with("cluster.lease_ms", lease_ms);
+            .with("cluster.secret", SECRET);
+        if settings.value("cluster.lease_ms").is_none() {
+            settings = settings.with("cluster.lease_ms", lease_ms);
+        }
         if settings.value("cluster.timeout_ms").is_none() {
             settings = settings.with("cluster.timeout_ms", 5000);
         }
