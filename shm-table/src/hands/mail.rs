@@ -62,7 +62,13 @@ impl Hands<'_> {
     pub fn hand_over(&mut self, message: Message, bytes_max: u64) -> Result<(), NotTaken> {
         let room = self.room_for_letter(&message, bytes_max);
         let node = room.and_then(|()| self.nodes.pop().ok_or(NotTaken::Full));
-        let node = node.inspect_err(|_| self.free_chain(message.first))?;
+        let node = match node {
+            Ok(node) => node,
+            Err(refused) => {
+                self.discard(message);
+                return Err(refused);
+            }
+        };
         let mailbox = self.view.mailbox;
         self.view.arena.heads[message.first as usize].refs.put(1);
         self.share_chain(message.first);
