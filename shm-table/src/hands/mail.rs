@@ -84,7 +84,13 @@ impl Hands<'_> {
         let bytes = u64::from(message.cost);
         let room = self.room_for_letter(accounts, bytes, bytes_max);
         let node = room.and_then(|()| self.node_for_letter());
-        let node = node.inspect_err(|_| self.free_chain(message.first))?;
+        let node = match node {
+            Ok(node) => node,
+            Err(refused) => {
+                self.discard(message);
+                return Err(refused);
+            }
+        };
         let mailbox = self.view.mailbox;
         self.view.arena.heads[message.first as usize].refs.put(1);
         self.share_chain(message.first);

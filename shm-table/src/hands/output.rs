@@ -215,6 +215,7 @@ impl Hands<'_> {
             row.sent.put(row.sent.peek().wrapping_add(dropped));
             self.release_message(message, 1);
         }
+        self.publish_in_hand();
         self.commit(handle, stream);
     }
 

@@ -283,7 +283,7 @@ impl<'t> Hands<'t> {
     ) -> Result<Round<'t>, Full> {
         let (_, reserve) = self.reserve(urgency);
         if most > 0 && !self.fill_nodes(most, reserve) {
-            self.free_chain(message.first);
+            self.discard(message);
             return Err(Full);
         }
         let head = &self.view.arena.heads[message.first as usize];
