@@ -110,7 +110,8 @@ impl Work<'_> {
         }
         if connection.has(Flag::FanningOut) && !connection.closing() {
             // It is we who do not hear it.
-            return self.sign_of_life(connection);
+            let deadline = self.clock.after(self.settings.limits.heartbeat_timeout_ms);
+            return self.hands.set_deadline(connection.handle, deadline);
         }
         match connection.state {
             State::Handshake if connection.stream.received_len > 0 => self.refuse_late(connection),

@@ -426,3 +426,46 @@ fn without_room_for_its_list_it_is_refused_whole() {
     drop(members);
     house.assert_empty();
 }
+
+#[test]
+fn it_waits_for_entries_where_a_short_message_is_not_refused() {
+    // 128 entries, of which the other worker, who has no turn, lets nobody have back those of its own.
+    let table = table(50, 16 << 10);
+    let mut house = house(&table);
+    let mut members = members(&mut house, MEMBERS);
+    let mut neighbours = people(&mut house, 3, |number| {
+        format!(r#"{{"type":"login","userName":"n{number}"}}"#)
+    });
+    for _ in 0..8 {
+        members[0].say(TO_ALL);
+    }
+    for _ in 0..200 {
+        house.turn(0);
+    }
+    let waits = |house: &House<'_>| {
+        let work = &house.works[0];
+        work.hands.has_fanout() && !work.has_more_to_do() && work.hands.about_to_sleep()
+    };
+    assert!(waits(&house));
+    neighbours[0].say(r#"{"type":"sendto","to":"n2","content":"hello","id":1}"#);
+    house.turn(0);
+    assert!(neighbours[0].line().contains("delivered"));
+    assert!(neighbours[2].line().contains("hello"));
+    // That its sender is not heard is not its silence.
+    let sender = members[0].handle;
+    house.works[0].hands.set_deadline(sender, 1);
+    house.works[0]
+        .hands
+        .order(sender, shm_table::Order::DEADLINE);
+    house.turn(0);
+    assert!(house.works[0].hands.deadline(sender) > 1);
+    assert!(waits(&house));
+    house.works[0].hands.awake();
+    house.settle();
+    assert_eq!(members[0].lines().len(), 8);
+    for member in &mut members[1..] {
+        assert_eq!(message_ids(&member.lines(), "to all").len(), 8);
+    }
+    drop((members, neighbours));
+    house.assert_empty();
+}
