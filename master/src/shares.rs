@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const SITE_FACTOR: u32 = 4;
 const SITE_SHARE: u32 = 2;
 
-/// How often it is told that an address has too many connections.
+/// How often it is told that an address has too many connections, and that there is no room.
 const TOLD_APART: Duration = Duration::from_secs(60);
 
 /// What is remembered between two newcomers.
@@ -43,6 +43,8 @@ pub struct Shares {
     evicted_at: Option<Instant>,
     told_at: Option<Instant>,
     refused: u64,
+    told_of_room_at: Option<Instant>,
+    evicted: u64,
 }
 
 /// Who was not logged in, by network.
@@ -150,11 +152,15 @@ impl Master<'_> {
         if leaving.is_empty() {
             return;
         }
-        tracing::warn!(
-            connections = leaving.len(),
-            free,
-            "few rows are free: the oldest connections that are not logged in are ended, of those who have the most"
-        );
+        self.shares.evicted += leaving.len() as u64;
+        if is_time(&mut self.shares.told_of_room_at, now) {
+            tracing::warn!(
+                connections = std::mem::take(&mut self.shares.evicted),
+                free,
+                "few rows are free: the oldest connections that are not logged in are ended, of the addresses that have the most; table.sessions \
+                 says how many rows there are"
+            );
+        }
         for seat in leaving {
             self.refusals.note();
             self.hands.order(row_of(seat), Order::CROWDED);
@@ -163,21 +169,29 @@ impl Master<'_> {
     }
 
     fn tell_of_crowd(&mut self, address: IpAddr, most: u32) {
-        let now = Instant::now();
         self.shares.refused += 1;
-        let before = self.shares.told_at;
-        if before.is_some_and(|at| now.duration_since(at) < TOLD_APART) {
+        if !is_time(&mut self.shares.told_at, Instant::now()) {
             return;
         }
-        self.shares.told_at = Some(now);
         tracing::warn!(
             %address,
             connections = self.vault.crowd().of_network(Network::of(address)),
             connections_per_ip = most,
+            rows_free = self.seats.capacity() - self.seats.seated(),
             refused = std::mem::take(&mut self.shares.refused),
-            "an address has as many connections as it may have; if many clients come from there through a proxy, list it in server.proxies"
+            "an address has as many connections as it may have, by limits.connections_per_ip or because few rows are free; if many clients come \
+             from there through a proxy, list it in server.proxies"
         );
     }
+}
+
+/// True at most once in a while.
+fn is_time(told_at: &mut Option<Instant>, now: Instant) -> bool {
+    let is_time = told_at.is_none_or(|at| now.duration_since(at) >= TOLD_APART);
+    if is_time {
+        *told_at = Some(now);
+    }
+    is_time
 }
 
 impl Shares {

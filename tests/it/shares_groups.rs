@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use serde_json::json;
-use tests::{BOTH, Client, Server, Settings};
+use tests::client::BOTH;
+use tests::{Client, Server, Settings};
 
 #[test]
 fn sixteen_sessions_do_not_take_all_groups() {

@@ -107,7 +107,11 @@ impl Client {
         Client::over(stream, address, transport)
     }
 
-    fn over(stream: TcpStream, address: SocketAddr, transport: Transport) -> Result<Client, String> {
+    fn over(
+        stream: TcpStream,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Result<Client, String> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
