@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::geteuid;
 use sys::files::{Account, Folder, Kind};
 
 use crate::control::{self, socket_path};
@@ -90,8 +91,8 @@ impl PidFile {
                     match control::listener(&socket_path(&path)) {
                         Some(pid) => return Err(LockError::Running { pid, path }),
                         None if Instant::now() < until => std::thread::sleep(PAUSE),
-                        // An earlier version left it, and anybody who may read it may lock it: that says nothing about a server.
-                        None if open_to_others => {
+                        // An earlier version left it, and anybody who may read it may lock it.
+                        None if open_to_others && is_held_by_strangers(&file) => {
                             if folder.leads_to(name, &file) {
                                 folder.remove(name).map_err(os)?;
                             }
@@ -208,6 +209,32 @@ fn write_pid(mut file: &File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
+}
+
+/// Whether the lock of this file certainly is no server's of ours: it is shared, or those who have it work as other users. In doubt it is ours.
+fn is_held_by_strangers(file: &File) -> bool {
+    if let Ok(mine) = file.try_clone()
+        && Flock::lock(mine, FlockArg::LockSharedNonblock).is_ok()
+    {
+        return true;
+    }
+    let Ok(number) = file.metadata().map(|found| found.ino()) else {
+        return false;
+    };
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    // "1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF"
+    let holder = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (pid, place) = (fields.get(4)?, fields.get(5)?);
+        let of_this = fields.contains(&"FLOCK") && place.rsplit(':').next()? == number.to_string();
+        of_this.then(|| (*pid).to_owned())
+    };
+    let is_strange = |pid: String| {
+        let process = std::fs::metadata(Path::new("/proc").join(pid));
+        process.is_ok_and(|it| it.uid() != geteuid().as_raw() && it.uid() != 0)
+    };
+    let mut holders = locks.lines().filter_map(holder).peekable();
+    holders.peek().is_some() && holders.all(is_strange)
 }
 
 fn who(pid: Option<i32>) -> String {

@@ -33,9 +33,14 @@ const ODD: [&str; 24] = [
     r#"{"type":"login","content":"\"content\":"}"#,
 ];
 
+/// Takes what other programs may not be able to read.
+fn lenient() -> Settings {
+    Settings::new().with("limits.strict_content", false)
+}
+
 #[test]
 fn content_is_passed_on_byte_for_byte() {
-    both(&Settings::new(), |server, transport| {
+    both(&lenient(), |server, transport| {
         let mut ann = Client::login(server, transport, "ann");
         let mut near = Client::login(server, transport, "bob");
         let far = if transport == Transport::Tcp {
@@ -160,24 +165,72 @@ fn large_content_up_to_the_limit() {
 }
 
 #[test]
-fn content_may_nest_128_levels_and_no_more() {
+fn content_may_nest_63_levels_or_128_where_it_may_be_anything() {
+    for (settings, most) in [(Settings::new(), 63), (lenient(), 128)] {
+        both(&settings, |server, transport| {
+            let mut ann = Client::login(server, transport, "ann");
+            let mut bob = Client::login(server, transport, "bob");
+            let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+            ann.send(format!(
+                r#"{{"type":"sendto","to":"bob","quiet":true,"content":{}}}"#,
+                nested(most)
+            ));
+            assert!(bob.text().contains(&nested(most)));
+            for depth in [most + 1, 1_000, 20_000] {
+                ann.send(format!(
+                    r#"{{"type":"sendto","to":"bob","id":1,"content":{}}}"#,
+                    nested(depth)
+                ));
+                assert_eq!(ann.expect_error("bad_request")["id"], 1, "{depth}");
+            }
+            ann.expect_nothing();
+            bob.expect_nothing();
+        });
+    }
+}
+
+#[test]
+fn what_some_programs_cannot_read_is_refused_in_every_message_that_others_get() {
+    let many = "9".repeat(401);
     both(&Settings::new(), |server, transport| {
         let mut ann = Client::login(server, transport, "ann");
         let mut bob = Client::login(server, transport, "bob");
-        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        ann.send(format!(
-            r#"{{"type":"sendto","to":"bob","quiet":true,"content":{}}}"#,
-            nested(128)
-        ));
-        assert!(bob.text().contains(&nested(128)));
-        for depth in [129, 1_000, 20_000] {
-            ann.send(format!(
-                r#"{{"type":"sendto","to":"bob","id":1,"content":{}}}"#,
-                nested(depth)
-            ));
-            assert_eq!(ann.expect_error("bad_request")["id"], 1, "{depth}");
+        ann.join("g");
+        bob.join("g");
+        for content in [
+            many.as_str(),
+            "1e400",
+            "[0,-1e1000]",
+            r#""\ud800""#,
+            r#"{"\udfff":1}"#,
+        ] {
+            for to in [
+                r#""type":"sendto","to":"bob""#,
+                r#""type":"sendgroup","to":"g""#,
+            ] {
+                ann.send(format!(r#"{{{to},"id":7,"content":{content}}}"#));
+                let refused = ann.expect_error("bad_request");
+                assert_eq!(refused["id"], 7, "{content}");
+                assert!(
+                    refused["content"].to_string().contains("content has"),
+                    "{refused}"
+                );
+            }
         }
-        ann.expect_nothing();
+        for content in [
+            &many[..300],
+            "1e308",
+            r#""\ud83e\udd80""#,
+            r#""1e999 \\ud800""#,
+        ] {
+            ann.send(format!(
+                r#"{{"type":"sendto","to":"bob","quiet":true,"content":{content}}}"#
+            ));
+            let text = bob.text();
+            assert!(text.contains(&format!(r#""content":{content},"#)), "{text}");
+            // As strict a reader as there is.
+            serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        }
         bob.expect_nothing();
     });
 }

@@ -367,12 +367,40 @@ fn nobody_holds_the_pid_file_that_a_killed_server_left() {
     let path = server.house().pid_file();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     // As an earlier version left it: whoever may read it may lock it, alone and for ever.
-    for lock in [FlockArg::LockShared, FlockArg::LockExclusive] {
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let held = Flock::lock(fs::File::open(&path).unwrap(), lock).unwrap();
+    let readable = || fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    readable();
+    let held = Flock::lock(fs::File::open(&path).unwrap(), FlockArg::LockShared).unwrap();
+    server.start_again();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    drop(held);
+    server.kill();
+    if root() {
+        readable();
+        let third = THIRD.to_string();
+        let mut holder = Command::new("setpriv")
+            .args([
+                "--reuid",
+                &third,
+                "--clear-groups",
+                "--pdeathsig",
+                "KILL",
+                "--",
+            ])
+            .args(["flock", "--exclusive", "--no-fork"])
+            .arg(&path)
+            .args(["sleep", "1000"])
+            .spawn()
+            .unwrap();
+        eventually("somebody holds it", || {
+            let file = fs::File::open(&path).unwrap();
+            Flock::lock(file, FlockArg::LockSharedNonblock)
+                .is_err()
+                .then_some(())
+        });
         server.start_again();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        drop(held);
+        holder.kill().unwrap();
+        holder.wait().unwrap();
         server.kill();
     }
     if root() {

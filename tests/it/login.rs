@@ -162,3 +162,67 @@ fn logout_closes_normally() {
         assert_eq!(bob.sendto("ann", json!("gone?")), "offline");
     });
 }
+
+#[test]
+fn names_are_the_same_however_they_are_written() {
+    both(&Settings::new(), |server, transport| {
+        let mut jose = Client::open(server, transport);
+        jose.send(json!({"type": "login", "userName": "Jose\u{301}"}));
+        assert_eq!(jose.expect("system")["content"], "hello, welcome José");
+        let mut ann = Client::login(server, transport, "ann");
+        for to in ["José", "Jose\u{301}"] {
+            assert_eq!(ann.sendto(to, json!(1)), "delivered", "{to}");
+            assert_eq!(jose.expect("message")["to"], "José");
+        }
+        ann.join("cafe\u{301}s");
+        jose.join("cafés");
+        ann.send(json!({"type": "sendgroup", "to": "cafe\u{301}s", "content": 2, "quiet": true}));
+        assert_eq!(jose.expect("message")["group"], "cafés");
+    });
+}
+
+#[test]
+fn names_that_cannot_be_seen_whole_are_refused_with_the_character_unless_any_is_allowed() {
+    let odd = [
+        ("ann\u{200b}", "U+200B"),
+        ("\u{202e}nna", "U+202E"),
+        ("a\u{e0061}nn", "U+E0061"),
+        ("\u{e000}", "U+E000"),
+        ("a\u{a0}b", "U+00A0"),
+        (" ", "space"),
+        ("ann ", "space"),
+    ];
+    both(&Settings::new(), |server, transport| {
+        let mut client = Client::open(server, transport);
+        for (name, why) in odd {
+            client.send(json!({"type": "login", "userName": name, "id": 1}));
+            let refused = client.expect_error("bad_request");
+            assert!(refused["content"].to_string().contains(why), "{refused}");
+        }
+        client.send(json!({"type": "login", "userName": "👩\u{200d}🚀"}));
+        client.expect("system");
+        for (name, _) in odd {
+            for kind in ["join", "leave", "who"] {
+                client.send(json!({"type": kind, "group": name}));
+                client.expect_error("bad_request");
+            }
+            client.send(json!({"type": "who", "users": [name]}));
+            client.expect_error("bad_request");
+            client.send(json!({"type": "sendto", "to": name, "content": 1}));
+            client.expect_error("bad_request");
+        }
+    });
+    both(
+        &Settings::new().with("limits.names", "any"),
+        |server, transport| {
+            for (name, _) in odd {
+                let mut client = Client::open(server, transport);
+                client.send(json!({"type": "login", "userName": name}));
+                assert_eq!(
+                    client.expect("system")["content"],
+                    format!("hello, welcome {name}")
+                );
+            }
+        },
+    );
+}

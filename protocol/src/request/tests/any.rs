@@ -63,7 +63,7 @@ proptest! {
             r#"\{("(type":"send(to|group)"|to":"[a\x09\\é"]{0,3}"|to":"[a-z]{1,66}"|id":(-?[0-9.e]{1,3}|"[x"]{0,2}"|"x{0,130}")|quiet":(true|false|null)|content":("[a"\\]{0,3}"|17|\[\]))[, ]?){0,5}\}?"#,
             1..4,
         ),
-        to in "[a-z]{1,9}",
+        to in "[a-zé\u{301} \u{200d}]{1,9}",
         content in any::<String>(),
         id in any::<i64>(),
     ) {
@@ -77,6 +77,8 @@ proptest! {
         for text in usual.iter().chain(&texts).chain(&usual).chain(&texts) {
             shapes.learn_now();
             prop_assert_eq!(shapes.parse(text, Rules::ANY), parse(text), "{}", text);
+            let strict = super::super::parse(text, Rules::STRICT);
+            prop_assert_eq!(shapes.parse(text, Rules::STRICT), strict, "{}", text);
         }
     }
 
