@@ -71,7 +71,7 @@ pub(super) async fn visit(shared: Arc<Shared>, number: usize, due: Instant) {
         Ok(Err(Failure::Closed(why))) => shared.closed(format!("{what}: {why}")),
         Ok(Err(Failure::Wrong(why))) => shared.lost(format!("{what}: {why}")),
         // What is missing counts as lost.
-        Err(_) => return,
+        Err(_) => return shared.told(format!("{what}: no answer")),
     }
     // It is told of once.
     shared.given_up(ANSWERS - answered);
