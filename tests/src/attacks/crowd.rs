@@ -239,6 +239,8 @@ async fn speak(crowd: &Crowd, life: Life, stream: &TcpStream, tally: &Tally) -> 
 }
 
 async fn write(stream: &TcpStream, mut bytes: &[u8], tally: &Tally) -> Result<()> {
+    // The other connections of this thread have their turn, and what came is read.
+    tokio::task::yield_now().await;
     while !bytes.is_empty() {
         stream.writable().await?;
         match stream.try_write(bytes) {
