@@ -6,9 +6,9 @@
 use std::io::{ErrorKind, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -109,11 +109,19 @@ impl Attackers {
     pub fn begin(crowds: &[Crowd]) -> Attackers {
         let tally = Arc::new(Tally::default());
         let over = Arc::new(AtomicBool::new(false));
+        // The attack's time begins when all are ready.
+        let ready = Arc::new(Barrier::new(THREADS + 1));
         let start = |thread: usize| {
             let (crowds, tally, over) = (crowds.to_vec(), tally.clone(), over.clone());
-            std::thread::spawn(move || attack(thread, &crowds, &tally, &over))
+            let ready = ready.clone();
+            std::thread::spawn(move || {
+                yield_to_everybody();
+                ready.wait();
+                attack(thread, &crowds, &tally, &over);
+            })
         };
         let threads = (0..THREADS).map(start).collect();
+        ready.wait();
         Attackers {
             tally,
             over,
@@ -158,7 +166,6 @@ fn yield_to_everybody() {
 }
 
 fn attack(thread: usize, crowds: &[Crowd], tally: &Arc<Tally>, over: &Arc<AtomicBool>) {
-    yield_to_everybody();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
