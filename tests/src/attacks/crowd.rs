@@ -29,6 +29,9 @@ const THREADS: usize = 2;
 /// What is written in one go, at least.
 const CHUNK: usize = 64 << 10;
 
+/// So many come before those who have come go on.
+const AT_ONCE: usize = 32;
+
 /// Until one who was refused or closed comes again.
 const AGAIN: Duration = Duration::from_millis(2);
 
@@ -175,6 +178,10 @@ fn attack(thread: usize, crowds: &[Crowd], tally: &Arc<Tally>, over: &Arc<Atomic
             let crowd = Arc::new(crowd.clone());
             for connection in (thread..crowd.connections).step_by(THREADS) {
                 tokio::spawn(live(crowd.clone(), connection, tally.clone()));
+                if connection / THREADS % AT_ONCE == AT_ONCE - 1 {
+                    // The first attack while the last are still coming.
+                    tokio::task::yield_now().await;
+                }
             }
         }
         while !over.load(Relaxed) {
