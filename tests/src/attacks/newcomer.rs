@@ -100,6 +100,9 @@ async fn whole(
     let who = json!({"type": "who", "users": ["n0", "n1"]});
     says(&mut mouth, &who).await?;
     let presence = hears(&mut ear, "presence").await?;
+    if presence["partial"] == true {
+        return Err(Failure::Refused(presence.to_string()));
+    }
     if presence["users"][0]["online"] != true || presence["users"][1]["online"] != true {
         return Err(Failure::Wrong(presence.to_string()));
     }
