@@ -11,11 +11,15 @@ use super::neighbours::{Harm, Neighbours};
 use crate::cluster::{Bus, Cluster};
 use crate::server::Server;
 use crate::settings::Settings;
+use crate::wait::eventually;
 use crate::wire::Addresses;
 use crate::{posts, processes, status};
 
 /// What is used must be given back within this time after everybody has left: closing may take `limits.drain_timeout_ms`, 5 s.
 const BACK: Duration = Duration::from_secs(15);
+
+/// How long neighbours of several hosts talk before an attack, until nothing is amiss: more than once each.
+const WARM_UP: Duration = Duration::from_millis(450);
 
 /// What an attack did to one server's neighbours.
 pub struct Outcome {
@@ -58,8 +62,12 @@ impl Ground {
     fn neighbours(&self) -> Neighbours {
         let neighbours = Neighbours::gather(self.addresses());
         if let Ground::Two(_) = self {
-            // Hosts learn of each other's logins a moment later.
-            std::thread::sleep(Duration::from_millis(500));
+            // Hosts learn of each other's logins a moment later; until then some are told "offline".
+            let reach_each_other = || {
+                let (_, harm) = neighbours.talk(WARM_UP, || {});
+                harm.is_none().then_some(())
+            };
+            eventually("all neighbours reach each other", reach_each_other);
         }
         neighbours
     }
@@ -154,7 +162,7 @@ pub fn run(
 
 /// What is in use when nobody is there.
 fn settled(server: &Server) -> Mark {
-    crate::wait::eventually("the start's health check has left", || {
+    eventually("the start's health check has left", || {
         Some(Mark::of(server)).filter(|mark| mark.fill["sessions"] == 0)
     })
 }
