@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::judge::Latencies;
+use self::cell::Control;
 use self::list::{Attack, QUICK, Variant};
 use self::report::Row;
 
@@ -52,13 +52,14 @@ impl Matrix {
         let attacks = list::all();
         let cells = self.cells(&attacks);
         assert!(!cells.is_empty(), "there is no attack {}", self.which);
-        // Of one host, and across two.
-        let mut quiet = [Latencies::default(), Latencies::default()];
+        // Of one host, and of two; started when first needed.
+        let mut controls = [None, None];
         let mut rows = Vec::new();
         println!("{}", Row::head());
         for (attack, variant) in cells {
-            let quiet = &mut quiet[attack.hosts - 1];
-            let row = self.cell(attack, variant, quiet);
+            let control = &mut controls[attack.hosts - 1];
+            let control = control.get_or_insert_with(|| Control::start(attack.hosts));
+            let row = self.cell(attack, variant, control);
             println!("{row}");
             rows.push(row);
         }
@@ -88,25 +89,18 @@ impl Matrix {
     }
 
     /// The best of some tries: a machine makes a latency longer, never shorter.
-    fn cell(&self, attack: &Attack, variant: Variant, quiet: &mut Latencies) -> Row {
-        // The first cells have little quiet to go by but their own.
-        let quiet_for = if quiet.kinds().count() == 0 {
-            Duration::from_secs(1)
-        } else {
-            Duration::from_millis(500)
-        };
+    fn cell(&self, attack: &Attack, variant: Variant, control: &Control) -> Row {
         let mut best: Option<Row> = None;
         for tries in 1..=TRIES {
-            let run = || cell::run(attack, variant, self.seed, quiet_for, self.attack_for);
+            let run = || cell::run(attack, variant, self.seed, self.attack_for, control);
             let Ok(outcome) = catch_unwind(AssertUnwindSafe(run)) else {
                 return Row::broken(attack, variant);
             };
-            quiet.add(&outcome.quiet);
-            let row = Row::of(attack, variant, &outcome, quiet, tries);
+            let row = Row::of(attack, variant, &outcome, tries);
             if best.as_ref().is_none_or(|best| row.is_better_than(best)) {
                 best = Some(row);
             }
-            if outcome.is_harm() || outcome.too_slow(quiet, attack.hosts).is_empty() {
+            if !outcome.may_be_chance() {
                 break;
             }
         }

@@ -6,9 +6,9 @@
 use std::io::{ErrorKind, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ const THREADS: usize = 2;
 
 /// What is written in one go, at least.
 const CHUNK: usize = 64 << 10;
+
+/// So many come before those who have come go on.
+const AT_ONCE: usize = 32;
 
 /// Until one who was refused or closed comes again.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -109,11 +112,19 @@ impl Attackers {
     pub fn begin(crowds: &[Crowd]) -> Attackers {
         let tally = Arc::new(Tally::default());
         let over = Arc::new(AtomicBool::new(false));
+        // The attack's time begins when all are ready.
+        let ready = Arc::new(Barrier::new(THREADS + 1));
         let start = |thread: usize| {
             let (crowds, tally, over) = (crowds.to_vec(), tally.clone(), over.clone());
-            std::thread::spawn(move || attack(thread, &crowds, &tally, &over))
+            let ready = ready.clone();
+            std::thread::spawn(move || {
+                yield_to_everybody();
+                ready.wait();
+                attack(thread, &crowds, &tally, &over);
+            })
         };
         let threads = (0..THREADS).map(start).collect();
+        ready.wait();
         Attackers {
             tally,
             over,
@@ -158,7 +169,6 @@ fn yield_to_everybody() {
 }
 
 fn attack(thread: usize, crowds: &[Crowd], tally: &Arc<Tally>, over: &Arc<AtomicBool>) {
-    yield_to_everybody();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -168,6 +178,10 @@ fn attack(thread: usize, crowds: &[Crowd], tally: &Arc<Tally>, over: &Arc<Atomic
             let crowd = Arc::new(crowd.clone());
             for connection in (thread..crowd.connections).step_by(THREADS) {
                 tokio::spawn(live(crowd.clone(), connection, tally.clone()));
+                if connection / THREADS % AT_ONCE == AT_ONCE - 1 {
+                    // The first attack while the last are still coming.
+                    tokio::task::yield_now().await;
+                }
             }
         }
         while !over.load(Relaxed) {
@@ -239,6 +253,8 @@ async fn speak(crowd: &Crowd, life: Life, stream: &TcpStream, tally: &Tally) -> 
 }
 
 async fn write(stream: &TcpStream, mut bytes: &[u8], tally: &Tally) -> Result<()> {
+    // The other connections of this thread have their turn, and what came is read.
+    tokio::task::yield_now().await;
     while !bytes.is_empty() {
         stream.writable().await?;
         match stream.try_write(bytes) {

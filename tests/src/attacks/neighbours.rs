@@ -96,6 +96,11 @@ impl Shared {
         self.harm(what, |harm| harm.refused += 1);
     }
 
+    /// What is lost is counted otherwise; this says more of it.
+    pub(super) fn told(&self, what: String) {
+        self.harm(what, |_| {});
+    }
+
     pub(super) fn lost(&self, what: String) {
         self.harm(what, |harm| harm.lost += 1);
     }
@@ -205,18 +210,15 @@ impl Neighbours {
                 let arrive = tokio::time::timeout(PATIENCE, arrive(&shared, &neighbour));
                 let (mouth, ear) = arrive.await.expect("a login takes no time").unwrap();
                 let neighbour = Arc::new(neighbour);
-                tokio::spawn(write(shared.clone(), neighbour.clone(), mouth));
+                // Subscribed before anybody can begin a phase.
+                let phases = shared.phases.subscribe();
+                tokio::spawn(write(shared.clone(), phases, neighbour.clone(), mouth));
                 tokio::spawn(read(shared.clone(), neighbour, ear));
             }
-            tokio::spawn(newcomers(shared.clone()));
+            tokio::spawn(newcomers(shared.clone(), shared.phases.subscribe()));
         };
         runtime.block_on(everybody);
         Neighbours { shared, runtime }
-    }
-
-    /// To have something run beside them.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
     }
 
     /// They write for so long; `then` is called when they have stopped, and after it all that is under way has time to come. What came, and what must not have happened.
@@ -281,8 +283,12 @@ fn filler(number: u64) -> String {
     String::from_utf8(vec![letter; length]).unwrap()
 }
 
-async fn write(shared: Arc<Shared>, neighbour: Arc<Neighbour>, mut mouth: Mouth) {
-    let mut phases = shared.phases.subscribe();
+async fn write(
+    shared: Arc<Shared>,
+    mut phases: watch::Receiver<Phase>,
+    neighbour: Arc<Neighbour>,
+    mut mouth: Mouth,
+) {
     let (kind, copies) = if neighbour.in_group {
         ("sendgroup", GROUP as u64 - 1)
     } else {
@@ -355,8 +361,7 @@ async fn read(shared: Arc<Shared>, neighbour: Arc<Neighbour>, mut ear: Ear) {
     }
 }
 
-async fn newcomers(shared: Arc<Shared>) {
-    let mut phases = shared.phases.subscribe();
+async fn newcomers(shared: Arc<Shared>, mut phases: watch::Receiver<Phase>) {
     let mut number = 0;
     while phases.changed().await.is_ok() {
         let phase = *phases.borrow_and_update();

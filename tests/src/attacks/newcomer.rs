@@ -71,7 +71,7 @@ pub(super) async fn visit(shared: Arc<Shared>, number: usize, due: Instant) {
         Ok(Err(Failure::Closed(why))) => shared.closed(format!("{what}: {why}")),
         Ok(Err(Failure::Wrong(why))) => shared.lost(format!("{what}: {why}")),
         // What is missing counts as lost.
-        Err(_) => return,
+        Err(_) => return shared.told(format!("{what}: no answer")),
     }
     // It is told of once.
     shared.given_up(ANSWERS - answered);
@@ -100,6 +100,9 @@ async fn whole(
     let who = json!({"type": "who", "users": ["n0", "n1"]});
     says(&mut mouth, &who).await?;
     let presence = hears(&mut ear, "presence").await?;
+    if presence["partial"] == true {
+        return Err(Failure::Refused(presence.to_string()));
+    }
     if presence["users"][0]["online"] != true || presence["users"][1]["online"] != true {
         return Err(Failure::Wrong(presence.to_string()));
     }

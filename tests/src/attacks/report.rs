@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cell::Outcome;
-use super::judge::{FLOOR, Kind, Latencies};
+use super::judge::{FLOOR, Kind, too_slow};
 use super::list::{Attack, Variant};
 
 /// Rows of the table, at most: all that failed, and the worst of the others.
@@ -18,7 +18,6 @@ pub struct Row {
     hosts: usize,
     p50: Duration,
     p99: Duration,
-    raw_p99: Duration,
     login_p99: Duration,
     quiet_p99: Duration,
     refused: u64,
@@ -35,14 +34,8 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn of(
-        attack: &Attack,
-        variant: Variant,
-        outcome: &Outcome,
-        quiet: &Latencies,
-        tries: usize,
-    ) -> Row {
-        let too_slow = outcome.too_slow(quiet, attack.hosts);
+    pub(super) fn of(attack: &Attack, variant: Variant, outcome: &Outcome, tries: usize) -> Row {
+        let too_slow = too_slow(&outcome.quiet, &outcome.attacked);
         let mut why: Vec<String> = too_slow
             .iter()
             .map(|(kind, p99, bound)| format!("{} {p99:.0?} of {bound:.0?}", kind.word()))
@@ -52,6 +45,9 @@ impl Row {
         if !outcome.harm.is_none() && why.is_empty() {
             why.push("not all came".into());
         }
+        if outcome.connections == 0 {
+            why.push("no attacker had a connection".into());
+        }
         Row {
             name: attack.name,
             does: attack.does,
@@ -59,9 +55,8 @@ impl Row {
             hosts: attack.hosts,
             p50: outcome.attacked.p50(Kind::Message),
             p99: outcome.attacked.p99(Kind::Message),
-            raw_p99: outcome.raw.p99(Kind::Message),
             login_p99: outcome.attacked.p99(Kind::Login),
-            quiet_p99: quiet.p99(Kind::Message),
+            quiet_p99: outcome.quiet.p99(Kind::Message),
             refused: outcome.harm.refused,
             lost: outcome.harm.lost,
             closed: outcome.harm.closed,
@@ -69,7 +64,7 @@ impl Row {
             written: outcome.written,
             read: outcome.read,
             tries,
-            part: outcome.part_of_bound(quiet, attack.hosts),
+            part: outcome.part_of_bound(),
             why,
         }
     }
@@ -83,7 +78,6 @@ impl Row {
             hosts: attack.hosts,
             p50: Duration::ZERO,
             p99: Duration::ZERO,
-            raw_p99: Duration::ZERO,
             login_p99: Duration::ZERO,
             quiet_p99: Duration::ZERO,
             refused: 0,
@@ -109,7 +103,7 @@ impl Row {
 
     /// What the columns of a line are.
     pub fn head() -> String {
-        "attack, form: neighbours' p50 / p99 (as they had it; a login's) of a quiet p99, milliseconds; refused, lost, closed; \
+        "attack, form: neighbours' p50 / p99 (a login's p99) and the quiet p99, milliseconds; refused, lost, closed; \
          what the attackers did: verdict"
             .into()
     }
@@ -128,11 +122,10 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<44} {:>7} / {:>7} ({}; {}) of {}; {} refused, {} lost, {} closed; {} connections, {:.1} MB out, {:.1} MB in",
+            "{:<44} {:>7} / {:>7} (login {}), quiet {}; {} refused, {} lost, {} closed; {} connections, {:.1} MB out, {:.1} MB in",
             self.in_words(),
             ms(self.p50),
             ms(self.p99),
-            ms(self.raw_p99),
             ms(self.login_p99),
             ms(self.quiet_p99),
             self.refused,
