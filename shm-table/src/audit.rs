@@ -32,6 +32,7 @@ impl Table {
         audit_pool(&view, "node", view.node_pool(), &mut findings, |index| {
             reachable.nodes[index]
         });
+        audit_hands(&view, &reachable, &mut findings);
         for (block, &refs) in reachable.blocks.iter().enumerate() {
             let recorded = view.arena.heads[block].refs.peek();
             if refs != 0 && refs != u32::MAX && refs != recorded {
@@ -42,6 +43,38 @@ impl Table {
         }
         audit_outboxes(&view, &mut findings);
         findings
+    }
+}
+
+/// What a living process holds and nobody can reach is what it has in hand: it would not come back before the process dies.
+fn audit_hands(view: &View<'_>, reachable: &Reachable, findings: &mut Vec<String>) {
+    let mut blocks = vec![0; view.controls.len()];
+    let mut nodes = blocks.clone();
+    let mut count = |counts: &mut Vec<u32>, word: u32, is_reachable: bool| {
+        if let Hold::Held(holder) = Hold::of(word)
+            && view.lives(holder)
+            && !is_reachable
+        {
+            counts[usize::from(holder.slot)] += 1;
+        }
+    };
+    for (index, head) in view.arena.heads.iter().enumerate() {
+        count(&mut blocks, head.hold().peek(), reachable.blocks[index] != 0);
+    }
+    for (index, node) in view.nodes.iter().enumerate() {
+        count(&mut nodes, node.hold().peek(), reachable.nodes[index]);
+    }
+    for (slot, control) in view.controls.iter().enumerate() {
+        for (what, held, in_hand) in [
+            ("blocks", blocks[slot], control.blocks_in_hand.peek()),
+            ("nodes", nodes[slot], control.nodes_in_hand.peek()),
+        ] {
+            if held != in_hand {
+                findings.push(format!(
+                    "slot {slot} holds {held} {what} and has {in_hand} in hand"
+                ));
+            }
+        }
     }
 }
 

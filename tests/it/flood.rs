@@ -1,5 +1,9 @@
 //! A flood from one session: refused by name, then ended; others are not slowed.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tests::{Client, Settings};
 
@@ -59,4 +63,36 @@ fn within_the_limit_nobody_is_refused() {
             ann.expect("pong");
         }
     });
+}
+
+#[test]
+fn whoever_is_gone_in_the_midst_of_a_flood_leaves_nothing_behind() {
+    let settings = Settings::new().with("server.workers", 1);
+    let server = tests::Server::start(&settings);
+    for _ in 0..3 {
+        let mut sessions: Vec<TcpStream> = (0..8)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.tcp()).unwrap();
+                stream
+                    .write_all(b"{\"type\":\"login\",\"userName\":\"ann\"}\n")
+                    .unwrap();
+                stream.set_nonblocking(true).unwrap();
+                stream
+            })
+            .collect();
+        // Each message goes to the seven others, so that all are read only now and then, with much behind what was handled.
+        let requests = b"{\"type\":\"sendto\",\"to\":\"ann\",\"content\":\"to all\"}\n".repeat(1_500);
+        let mut answers = [0; 65_536];
+        let until = Instant::now() + Duration::from_millis(500);
+        let mut at = vec![0; sessions.len()];
+        while Instant::now() < until {
+            for (session, at) in sessions.iter_mut().zip(&mut at) {
+                let written = session.write(&requests[*at..]).unwrap_or_default();
+                *at = (*at + written) % requests.len();
+                let _ = session.read(&mut answers);
+            }
+        }
+        drop(sessions);
+        tests::posts::audit(&server).unwrap();
+    }
 }

@@ -274,13 +274,14 @@ impl Work<'_> {
             if let Some(congestion) = congestion {
                 self.wait_for_turn(connection.handle.row, congestion);
             }
-            if self.reads_too_little(connection) || congested {
+            let reads_too_little = self.reads_too_little(connection);
+            if connection.gone {
+                return;
+            }
+            if reads_too_little || congested {
                 connection.set(Flag::Paused, true);
                 connection.set(Flag::Behind, cursor.at < input.len());
                 break;
-            }
-            if connection.gone {
-                return;
             }
         }
         self.keep(connection, input, &mut cursor);
