@@ -8,6 +8,9 @@ use crate::connection::{Connection, Flag};
 use crate::seats::Hint;
 use crate::work::Work;
 
+/// What the last words to a client occupy at most.
+const LAST_WORDS_BYTES_MAX: u64 = 2048;
+
 /// Whoever holds less than this by the time that the order comes has given it back by himself.
 const EVICTED_BYTES_MIN: u64 = 1024;
 
@@ -85,7 +88,8 @@ impl Work<'_> {
         }
         // A message that is half written stays; one that alone is more than may be held is not waited for.
         if !connection.gone
-            && self.hands.own_outbox_bytes(connection.handle) > self.hands.share_bytes()
+            && self.hands.own_outbox_bytes(connection.handle)
+                > self.hands.share_bytes().max(LAST_WORDS_BYTES_MAX)
         {
             self.finish(connection);
         }

@@ -165,6 +165,7 @@ impl Work<'_> {
     /// client is not read from when its outbox is more than half full, which bounds its answers.
     pub fn queue(&mut self, connection: &mut Connection, message: Result<Message, Full>) {
         if connection.gone {
+            // Its last words had no room, and what follows them has nobody to go to.
             if let Ok(message) = message {
                 self.hands.discard(message);
             }

@@ -284,6 +284,10 @@ impl Work<'_> {
                 break;
             }
         }
+        if connection.gone {
+            // Written to in between, its socket failed: nobody would give back what is kept for it.
+            return;
+        }
         self.keep(connection, input, &mut cursor);
         if connection.gone {
             return;

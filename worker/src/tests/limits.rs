@@ -309,6 +309,7 @@ fn a_reader_who_would_fill_the_arena_is_let_go_and_nobody_else_is_refused() {
         came.extend(bob.lines());
         house.settle();
     }
+    came.extend(bob.lines());
     let last = came.last().unwrap();
     assert!(last.contains(r#""closeCode":4008"#), "{last}");
     drop((ada, bob, eve));
