@@ -50,7 +50,7 @@ impl Table {
 fn audit_hands(view: &View<'_>, reachable: &Reachable, findings: &mut Vec<String>) {
     let mut blocks = vec![0; view.controls.len()];
     let mut nodes = blocks.clone();
-    let mut count = |counts: &mut Vec<u32>, word: u32, is_reachable: bool| {
+    let count = |counts: &mut Vec<u32>, word: u32, is_reachable: bool| {
         if let Hold::Held(holder) = Hold::of(word)
             && view.lives(holder)
             && !is_reachable
@@ -59,7 +59,11 @@ fn audit_hands(view: &View<'_>, reachable: &Reachable, findings: &mut Vec<String
         }
     };
     for (index, head) in view.arena.heads.iter().enumerate() {
-        count(&mut blocks, head.hold().peek(), reachable.blocks[index] != 0);
+        count(
+            &mut blocks,
+            head.hold().peek(),
+            reachable.blocks[index] != 0,
+        );
     }
     for (index, node) in view.nodes.iter().enumerate() {
         count(&mut nodes, node.hold().peek(), reachable.nodes[index]);

@@ -70,10 +70,34 @@ impl Ready<'_> {
             .map(|(word, _)| word)
     }
 
+    /// Unmarks one row, for who clears these bits. False: it was not marked.
+    #[inline]
+    pub fn take(&self, row: u32) -> bool {
+        let (word, bit) = (&self.rows[row as usize / 64], 1 << (row % 64));
+        // The bit above stays: where nothing is left below, the next walk finds that out.
+        word.peek() & bit != 0 && word.and(!bit) & bit != 0
+    }
+
+    /// The rows that are marked, in their order. They stay so.
+    pub fn marked(&self) -> impl Iterator<Item = u32> {
+        let summary = (0_usize..).zip(self.summary);
+        let words = summary.flat_map(|(at, word)| bits(word.get()).map(move |bit| at * 64 + bit));
+        words.flat_map(|at| bits(self.rows[at].peek()).map(move |bit| (at * 64 + bit) as u32))
+    }
+
     /// True if a row may be marked.
     pub fn any(&self) -> bool {
         self.summary.iter().any(|word| word.get() != 0)
     }
+}
+
+/// The numbers of the bits that are set.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        bit
+    })
 }
 
 /// Announces in `sleeping` that the worker is about to sleep. False: something is ready, do not sleep.
@@ -225,6 +249,25 @@ mod tests {
             walk.put_back(ready);
         }
         assert_eq!(found, MARKED);
+        assert!(!ready.any());
+    }
+
+    #[test]
+    fn rows_can_be_taken_in_any_order() {
+        let bits = Bits::new();
+        let ready = bits.ready();
+        MARKED.iter().for_each(|&row| ready.mark(row));
+        assert!(ready.marked().eq(MARKED));
+        for row in [4_096, 5, 0] {
+            assert!(ready.is_marked(row) && ready.take(row));
+            assert!(!ready.is_marked(row) && !ready.take(row));
+        }
+        assert!(ready.marked().eq([63, 64, 700, 4_095, ROWS - 1]));
+        ready.mark(5);
+        assert_eq!(
+            rest(&mut Walk::default(), ready),
+            [5, 63, 64, 700, 4_095, ROWS - 1]
+        );
         assert!(!ready.any());
     }
 

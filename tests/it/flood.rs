@@ -68,7 +68,7 @@ fn within_the_limit_nobody_is_refused() {
 #[test]
 fn whoever_is_gone_in_the_midst_of_a_flood_leaves_nothing_behind() {
     let settings = Settings::new().with("server.workers", 1);
-    let server = tests::Server::start(&settings);
+    let server = tests::Server::start(settings);
     for _ in 0..3 {
         let mut sessions: Vec<TcpStream> = (0..8)
             .map(|_| {
@@ -81,7 +81,8 @@ fn whoever_is_gone_in_the_midst_of_a_flood_leaves_nothing_behind() {
             })
             .collect();
         // Each message goes to the seven others, so that all are read only now and then, with much behind what was handled.
-        let requests = b"{\"type\":\"sendto\",\"to\":\"ann\",\"content\":\"to all\"}\n".repeat(1_500);
+        let requests =
+            b"{\"type\":\"sendto\",\"to\":\"ann\",\"content\":\"to all\"}\n".repeat(1_500);
         let mut answers = [0; 65_536];
         let until = Instant::now() + Duration::from_millis(500);
         let mut at = vec![0; sessions.len()];

@@ -19,6 +19,7 @@ use shm_table::{Counter, State};
 
 use crate::connection::Connection;
 use crate::rate::{self, Verdict};
+use crate::slice::LOOK_AFTER;
 use crate::work::Work;
 
 /// Handles one message of a client and answers it.
@@ -67,6 +68,13 @@ fn choose(
     request: &Request<'_>,
     id: Option<&str>,
 ) {
+    if !matches!(
+        request,
+        Request::SendTo(_) | Request::SendGroup(_) | Request::Ping
+    ) {
+        // It may take long: time to look at the clock. Of messages, their recipients tell (`deliver`).
+        work.slice.note(LOOK_AFTER);
+    }
     match request {
         Request::Login(login) => login::login(work, connection, login, id),
         Request::Ping => session::ping(work, connection),

@@ -2,7 +2,7 @@
 
 use protocol::code::CloseCode;
 use protocol::reply;
-use shm_table::{RowHandle, State};
+use shm_table::{Order, RowHandle, State};
 
 use crate::closing::Words;
 use crate::connection::{Connection, Flag};
@@ -12,11 +12,10 @@ impl Work<'_> {
     /// Announces the end to every connection of this worker and begins to close them.
     pub fn drain(&mut self) {
         self.draining = true;
-        let rows: Vec<u32> = self.hands.own_rows().map(|handle| handle.row).collect();
-        for row in rows {
-            if let Some(mut connection) = self.connection(row) {
-                self.send_away(&mut connection);
-            }
+        // Each is told when its turn comes: there may be many.
+        let rows: Vec<RowHandle> = self.hands.own_rows().collect();
+        for handle in rows {
+            self.hands.order(handle, Order::SHUTDOWN);
         }
     }
 
@@ -51,9 +50,7 @@ impl Work<'_> {
         let late = |handle: &RowHandle| (1..=now).contains(&self.hands.deadline(*handle));
         let rows: Vec<RowHandle> = self.hands.own_rows().filter(late).collect();
         for handle in rows {
-            if let Some(mut connection) = self.connection(handle.row) {
-                self.deadline_passed(&mut connection);
-            }
+            self.hands.order(handle, Order::DEADLINE);
         }
     }
 

@@ -35,6 +35,15 @@ fn no_envelope(_bytes: usize) -> Envelope {
     }
 }
 
+/// How many deliveries are as much work as a short read.
+const DELIVERIES: u32 = 16;
+
+/// How often one socket is offered more in one go, some 64 KiB each time, while it takes all that it is offered.
+const WRITES_MAX: u32 = 4;
+
+/// How much work a write is that the socket takes whole, and there is more.
+const WRITE_WEIGHT: u32 = 8;
+
 impl Work<'_> {
     /// Encodes a text message for any number of recipients. [`Full`] is for the caller to tell.
     pub fn encode(
@@ -62,6 +71,7 @@ impl Work<'_> {
     /// Puts a message for others into their outboxes, and says into how many. `None`: there is no
     /// room, and it is in none.
     pub fn deliver(&mut self, message: Message, to: &[RowHandle]) -> Option<usize> {
+        self.slice.note(to.len() as u32 / DELIVERIES);
         self.hands
             .deliver(message, to, Urgency::Message)
             .ok()
@@ -201,40 +211,103 @@ impl Work<'_> {
         self.finish(connection);
     }
 
-    /// Serves the rows of this worker that have something to write or an order, each once. False: the turn's time was over before.
+    /// Serves the rows of this worker that have something to write or an order: all of them, one after another, or, where that takes longer
+    /// than some slices, in turn. False: the turn's time was over before. True: they are all served, or it is time to read again.
     pub fn serve_ready(&mut self) -> bool {
+        if !self.unwritten.is_empty() {
+            return self.serve_in_turn();
+        }
         while let Some(handle) = self.hands.next_ready() {
-            let Some(mut connection) = self.connection(handle.row) else {
-                continue;
-            };
-            self.obey(&mut connection);
-            if !connection.gone && !self.seats.has(handle.row, Hint::Blocked) {
-                self.flush(&mut connection);
-            }
+            self.serve(handle.row);
             if self.is_time_over(2) {
                 self.hands.end_turn();
-                return false;
+                if !self.is_phase_over() {
+                    return false;
+                }
+                self.line_up();
+                self.unwritten.begin_epoch();
+                return true;
+            }
+        }
+        self.wrote_all = true;
+        true
+    }
+
+    /// The same in turn.
+    fn serve_in_turn(&mut self) -> bool {
+        self.line_up();
+        let mut since_us = self.elapsed_us();
+        while let Some(row) = self.unwritten.pop() {
+            if self.hands.take_ready(row).is_some() {
+                self.serve(row);
+            }
+            if self.unwritten.is_epoch_over() {
+                self.line_up();
+                self.unwritten.begin_epoch();
+                self.wrote_all = true;
+            }
+            self.slice.note(2);
+            let now_us = self.elapsed_us();
+            self.unwritten.charge(now_us.wrapping_sub(since_us));
+            since_us = now_us;
+            if now_us >= self.slice.most_us && !self.unwritten.is_empty() {
+                return self.is_phase_over();
             }
         }
         true
     }
 
-    /// The socket has room again.
-    pub fn writable(&mut self, row: u32) {
-        if self.seats.has(row, Hint::Blocked)
-            && let Some(mut connection) = self.connection(row)
-        {
-            self.blocked(&connection, false);
+    /// Has all who are ready wait for their turns.
+    fn line_up(&mut self) {
+        let mut rows = std::mem::take(&mut self.spare.rows);
+        rows.clear();
+        self.hands.all_ready(&mut rows);
+        for &row in &rows {
+            if !self.unwritten.has(row)
+                && let Some(flow) = self.flow_of(row)
+            {
+                self.unwritten.push(row, flow);
+            }
+        }
+        self.spare.rows = rows;
+    }
+
+    /// Carries out the orders of a row and writes what it has.
+    fn serve(&mut self, row: u32) {
+        let Some(mut connection) = self.connection(row) else {
+            return;
+        };
+        self.obey(&mut connection);
+        if !connection.gone && !self.seats.has(row, Hint::Blocked) {
             self.flush(&mut connection);
         }
     }
 
-    /// Writes what is queued, as far as the socket takes it, straight from the arena.
+    /// The socket has room again.
+    pub fn writable(&mut self, row: u32) {
+        if self.seats.has(row, Hint::Blocked)
+            && let Some(connection) = self.connection(row)
+        {
+            self.blocked(&connection, false);
+            self.hands.mark_ready(connection.handle);
+        }
+    }
+
+    /// Writes what is queued, as far as the socket takes it, straight from the arena. What is more than others should wait for is written
+    /// when the row's turn comes again.
     pub fn flush(&mut self, connection: &mut Connection) {
+        if self.flush_some(connection) {
+            self.hands.mark_ready(connection.handle);
+        }
+    }
+
+    /// The same. True: there is more, and the socket may take it.
+    pub fn flush_some(&mut self, connection: &mut Connection) -> bool {
         let row = connection.handle.row;
+        let mut writes = 0;
         loop {
             let Some(socket) = self.seats.socket(row) else {
-                return;
+                return false;
             };
             let write = |bytes: &[u8]| crate::socket::write(socket, bytes);
             let result = self
@@ -249,7 +322,10 @@ impl Work<'_> {
                     self.blocked(connection, true);
                     break;
                 }
-                Ok(Output::More) => {}
+                Ok(Output::More) => {
+                    writes += 1;
+                    self.slice.note(WRITE_WEIGHT);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked(connection, true);
                     break;
@@ -257,11 +333,15 @@ impl Work<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.finish(connection);
-                    return;
+                    return false;
                 }
+            }
+            if writes == WRITES_MAX {
+                break;
             }
         }
         self.resume(connection);
+        writes == WRITES_MAX
     }
 
     /// Notes whether the socket takes no more, for ourselves and for those who send to it.

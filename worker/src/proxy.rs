@@ -119,6 +119,7 @@ impl Work<'_> {
 
     fn note_client(&mut self, connection: &Connection, client: SocketAddr) {
         self.hands.set_peer(connection.handle, client);
+        self.flows.forget(connection.handle.row);
         tracing::debug!(row = connection.handle.row, %client, "a proxy says whose connection it is");
         self.tell_client(connection, client.ip());
     }

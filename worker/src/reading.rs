@@ -145,30 +145,36 @@ impl Work<'_> {
         bytes
     }
 
-    /// Asks for another read of this row, behind those who wait already.
+    /// Asks for another read of this row, in turn with those who wait already.
     pub fn read_again(&mut self, row: u32) {
-        if !self.seats.set(row, Hint::Again, true) {
-            self.again.push_back(row);
+        if let Some(flow) = self.flow_of(row) {
+            self.again.push(row, flow);
         }
     }
 
     /// Reads again from those who filled outboxes faster than they were written, where the worker that is to write them has had a
     /// turn since.
     pub fn relieve(&mut self) {
-        for (row, congestion) in std::mem::take(&mut self.congested) {
-            if !self.hands.is_relieved(congestion) {
-                self.congested.push((row, congestion));
+        let mut asked = 0;
+        while let Some((row, congestion, one_more)) = self.congested.get_mut(asked) {
+            let row = *row;
+            if std::mem::take(one_more) || !self.hands.is_relieved(*congestion) {
+                asked += 1;
                 continue;
             }
+            self.congested.swap_remove(asked);
             self.seats.set(row, Hint::Congested, false);
             if let Some(mut connection) = self.connection(row) {
                 self.resume(&mut connection);
+            }
+            if self.is_time_over(1) {
+                break;
             }
         }
         self.hands.set_congested(self.congested.len());
     }
 
-    /// Handles the messages that were kept when the connection was paused.
+    /// Handles the messages that were kept when the connection was paused, or the turn's time was over.
     fn catch_up(&mut self, window: &mut ReadWindow<'_>, connection: &mut Connection) {
         connection.set(Flag::Behind, false);
         let kept = connection.kept();
@@ -283,10 +289,12 @@ impl Work<'_> {
                 connection.set(Flag::Behind, cursor.at < input.len());
                 break;
             }
-        }
-        if connection.gone {
-            // Written to in between, its socket failed: nobody would give back what is kept for it.
-            return;
+            if cursor.at < input.len()
+                && self.is_read_over(1)
+                && self.put_off(connection, input, &mut cursor)
+            {
+                break;
+            }
         }
         self.keep(connection, input, &mut cursor);
         if connection.gone {
@@ -303,11 +311,32 @@ impl Work<'_> {
         self.commit(connection);
     }
 
+    /// Keeps the rest of the input to be handled later, in turn with what others say. False: it is better handled now, as nothing was used
+    /// yet or there is no room for it; nothing has changed then.
+    #[cold]
+    fn put_off(&mut self, connection: &mut Connection, input: &[u8], cursor: &mut Cursor) -> bool {
+        let rest = input.get(cursor.at..).unwrap_or_default();
+        if cursor.kept > 0 || connection.closing() {
+            return false;
+        }
+        let stream = &mut connection.stream;
+        if self.hands.receive_append(stream, rest).is_err() {
+            return false;
+        }
+        stream.consumed += rest.len() as u64;
+        cursor.at = input.len();
+        connection.set(Flag::Behind, true);
+        self.read_again(connection.handle.row);
+        true
+    }
+
     /// Notes that a connection is to be read again only when another worker has had a turn, or there is memory.
     #[cold]
     fn wait_for_turn(&mut self, row: u32, congestion: Congestion) {
         if !self.seats.set(row, Hint::Congested, true) {
-            self.congested.push((row, congestion));
+            // Where a round of writing is under way, this worker's own next one may not come to what was written now.
+            let one_more = !self.unwritten.is_empty();
+            self.congested.push((row, congestion, one_more));
             self.hands.set_congested(self.congested.len());
         }
     }
@@ -376,7 +405,7 @@ impl Work<'_> {
     /// sent gets one more chance: `echo … | nc` ends its input before it reads the answer.
     fn end_of_input(&mut self, connection: &mut Connection) {
         if connection.transport == shm_table::Transport::Tcp {
-            self.flush(connection);
+            while self.flush_some(connection) {}
         }
         self.finish(connection);
     }

@@ -13,7 +13,7 @@ use shm_table::{Counter, HandsSettings, Identity, ProcessId, ReadWindow, Table};
 use tracing::info;
 
 use crate::error::Error;
-use crate::poller::Poller;
+use crate::poller::{Event, Poller};
 use crate::reading::{HEADROOM, READ_BYTES_MAX};
 use crate::seats::Hint;
 use crate::slice::Round;
@@ -189,17 +189,23 @@ impl Work<'_> {
     pub fn turn(&mut self, window: &mut ReadWindow<'_>) {
         if self.window_in_use {
             // Whoever was interrupted comes with the next message of the master; what happened meanwhile waits.
-            self.round.writing = !self.serve_ready();
+            self.round.writing = true;
+            if self.serve_ready() {
+                self.round = Round::default();
+            }
             return;
         }
         if !self.round.writing {
             if self.round.is_new() {
-                self.relieve();
+                if self.round.counts {
+                    self.relieve();
+                }
                 self.round.waiting = self.again.len();
             }
-            self.take_events(window);
-            self.round.writing = self.read_waiting(window);
-            if self.round.writing {
+            let is_over = self.take_events(window);
+            if self.read_waiting(window, is_over) {
+                self.round.writing = true;
+                self.round.slices = 0;
                 self.fan_out();
             }
         }
@@ -209,35 +215,22 @@ impl Work<'_> {
     }
 
     /// Looks at what happened to sockets, as far as the turn's time goes. One that is readable is read at once if nobody waits to be read,
-    /// and waits behind the others otherwise: whoever always has more keeps nobody from being read.
-    fn take_events(&mut self, window: &mut ReadWindow<'_>) {
+    /// and waits in turn with the others otherwise: whoever always has more keeps nobody from being read. True: the time is over.
+    fn take_events(&mut self, window: &mut ReadWindow<'_>) -> bool {
         let mut events = std::mem::take(&mut self.events);
-        let mut done = 0;
+        let (mut done, mut is_over) = (0, false);
         for (at, event) in events.iter().enumerate() {
             done += 1;
             if let Some(next) = events.get(at + 1) {
                 self.hands.will_need(next.row);
             }
-            self.seats.set(event.row, Hint::HungUp, event.hung_up);
-            if event.urgent {
-                self.seats.set(event.row, Hint::Urgent, true);
-            }
-            if event.failed {
-                self.seats.set(event.row, Hint::Failed, true);
-                // Trying to write says what happened.
-                self.seats.set(event.row, Hint::Blocked, false);
-            }
-            let mut is_over = false;
-            if event.readable && !self.seats.has(event.row, Hint::Again) {
+            self.take_event(event);
+            if event.readable {
                 if self.again.is_empty() {
                     is_over = self.read_in_turn(window, event.row);
                 } else {
-                    self.read_again(event.row);
-                    self.round.waiting += 1;
+                    self.read_in_line(event.row);
                 }
-            }
-            if event.writable {
-                self.writable(event.row);
             }
             if is_over {
                 break;
@@ -245,21 +238,61 @@ impl Work<'_> {
         }
         events.drain(..done);
         self.events = events;
+        is_over
     }
 
-    /// Reads those who wait for it, who has waited longest first, each once in a round. False: the turn's time is over, and there are more
-    /// to be read in this round.
-    fn read_waiting(&mut self, window: &mut ReadWindow<'_>) -> bool {
-        while self.round.waiting > 0
-            && let Some(row) = self.again.pop_front()
+    /// Notes what happened to a socket, but that it is readable.
+    fn take_event(&mut self, event: &Event) {
+        self.seats.set(event.row, Hint::HungUp, event.hung_up);
+        if event.urgent {
+            self.seats.set(event.row, Hint::Urgent, true);
+        }
+        if event.failed {
+            self.seats.set(event.row, Hint::Failed, true);
+            // Trying to write says what happened.
+            self.seats.set(event.row, Hint::Blocked, false);
+        }
+        if event.writable {
+            self.writable(event.row);
+        }
+    }
+
+    /// Has a row read in this round, when its turn comes.
+    fn read_in_line(&mut self, row: u32) {
+        let before = self.again.len();
+        self.read_again(row);
+        self.round.waiting += self.again.len() - before;
+    }
+
+    /// Reads those who wait for it, in turn, as many in a round as wait, and as far as the turn's time goes. True: the round's reading is over.
+    fn read_waiting(&mut self, window: &mut ReadWindow<'_>, mut is_over: bool) -> bool {
+        let mut since_us = match self.round.waiting {
+            0 => 0,
+            _ => self.elapsed_us(),
+        };
+        while !is_over
+            && self.round.waiting > 0
+            && let Some(row) = self.again.pop()
         {
             self.round.waiting -= 1;
-            self.seats.set(row, Hint::Again, false);
-            if self.read_in_turn(window, row) && self.round.waiting > 0 {
-                return self.has_read_enough();
+            self.read_in_turn(window, row);
+            let now_us = self.elapsed_us();
+            self.again.charge(now_us.wrapping_sub(since_us));
+            since_us = now_us;
+            is_over = now_us >= self.slice.most_us || self.has_read_enough();
+        }
+        let all_is_read = self.round.waiting == 0 && self.events.is_empty();
+        if !all_is_read && !self.has_read_enough() && !self.is_phase_over() {
+            return false;
+        }
+        // The kernel's order is not a fair one: whoever has many sockets comes often.
+        for event in std::mem::take(&mut self.events) {
+            self.take_event(&event);
+            if event.readable {
+                self.read_again(event.row);
             }
         }
-        self.events.is_empty() || self.has_read_enough()
+        true
     }
 
     /// Reads from a connection. True: no more is to be read in this turn.

@@ -10,6 +10,7 @@ use shm_table::{Claimed, ReadWindow, RowHandle, State, Transport};
 use tracing::debug;
 
 use crate::connection::Connection;
+use crate::slice::LOOK_AFTER;
 use crate::work::Work;
 
 /// Hints that only this process needs; a new owner of the row starts without any.
@@ -18,8 +19,6 @@ use crate::work::Work;
 pub(crate) enum Hint {
     /// The last write was short: wait for room before the next.
     Blocked = 1,
-    /// The row is in the list of those to read again.
-    Again = 2,
     /// The peer has ended its stream: read until the end is seen.
     HungUp = 4,
     /// The connection has failed: nothing can be written any more, only the end is to be found.
@@ -132,6 +131,7 @@ impl Work<'_> {
         self.events.retain(|event| event.row != seat.row);
         let watched = self.poller.add(&socket, seat.row);
         self.seats.put(seat.row, socket);
+        self.flows.forget(seat.row);
         let Some(mut connection) = self.connection(seat.row) else {
             return;
         };
@@ -163,6 +163,9 @@ impl Work<'_> {
         // What was cut off the receive buffer since the last commit must not be given back twice.
         self.commit(connection);
         connection.gone = true;
+        self.flows.forget(connection.handle.row);
+        // To leave groups may have taken long.
+        self.slice.note(LOOK_AFTER);
         if let Some(socket) = self.seats.remove(connection.handle.row) {
             self.poller.remove(&socket);
             crate::socket::end(&socket);

@@ -2,7 +2,6 @@
 //!
 //! Every other file adds methods for its own subject.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use config::Config;
@@ -13,8 +12,10 @@ use shm_table::{Congestion, Hands, Name, RowHandle, Table};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
+use crate::flows::Flows;
 use crate::memory::Memory;
 use crate::poller::{Event, Poller};
+use crate::queue::FairQueue;
 use crate::rate::Limit;
 use crate::seats::Seats;
 use crate::slice::{Round, Slice};
@@ -41,9 +42,15 @@ pub(crate) struct Work<'t> {
     /// The round of reading and writing that the turn is in.
     pub round: Round,
     /// Rows that wait to be read: their sockets had more than one read could take, or others were there before.
-    pub again: VecDeque<u32>,
-    /// Rows that wait for the turns of other workers, or for memory, before they are read again.
-    pub congested: Vec<(u32, Congestion)>,
+    pub again: FairQueue,
+    /// Rows that wait to be written, where that takes longer than some slices; they are marked in the table as well.
+    pub unwritten: FairQueue,
+    /// All that was to be written at some time since the last round that counts has been.
+    pub wrote_all: bool,
+    /// Whose the connections are that wait, or waited.
+    pub flows: Flows,
+    /// Rows that wait for the turns of other workers, or for memory, before they are read again; with `true`, for one more than those tell of.
+    pub congested: Vec<(u32, Congestion, bool)>,
     /// The worker whose turn the oldest fan-out waits for.
     pub fanout_congestion: Option<Congestion>,
     /// The server ends: newcomers are sent away.
@@ -66,6 +73,8 @@ pub(crate) struct Spare {
     pub unmasked: Vec<u8>,
     /// Recipients of a message.
     pub handles: Vec<RowHandle>,
+    /// Rows that are ready.
+    pub rows: Vec<u32>,
     /// Who said the last message of the present read.
     pub voice: Option<Box<Voice>>,
     /// The texts of clients look like those before.
@@ -109,7 +118,10 @@ impl<'t> Work<'t> {
             clients: Vec::new(),
             slice: Slice::default(),
             round: Round::default(),
-            again: VecDeque::new(),
+            again: FairQueue::default(),
+            unwritten: FairQueue::default(),
+            wrote_all: true,
+            flows: Flows::default(),
             congested: Vec::new(),
             fanout_congestion: None,
             draining: false,

@@ -3,7 +3,7 @@
 use super::Hands;
 use crate::control::{Counter, ProcessState, turn_bucket};
 use crate::handle::{LINK, RowHandle, TIMER};
-use crate::ready::{announce_sleep, must_ring};
+use crate::ready::{Walk, announce_sleep, must_ring};
 use crate::word::full_fence;
 
 impl Hands<'_> {
@@ -83,6 +83,32 @@ impl Hands<'_> {
     pub fn end_turn(&mut self) {
         if let Some(ready) = self.view.ready(self.me.slot) {
             self.walk.put_back(ready);
+        }
+    }
+
+    /// Appends the own rows that have new output or an order, all of them, to `rows`. They stay ready: see [`Self::take_ready`]. The round
+    /// that [`Self::next_ready`] was in is over, and its next one begins with the first row.
+    pub fn all_ready(&mut self, rows: &mut Vec<u32>) {
+        self.end_turn();
+        self.walk = Walk::default();
+        if let Some(ready) = self.view.ready(self.me.slot) {
+            rows.extend(ready.marked());
+        }
+    }
+
+    /// An own row out of its turn, if it has new output or an order; not again until it becomes ready again. For who serves the rows in an
+    /// order of his own: it is to be served before the turn is over.
+    #[inline]
+    pub fn take_ready(&mut self, row: u32) -> Option<RowHandle> {
+        let ready = self.view.ready(self.me.slot)?;
+        ready.take(row).then(|| self.own_handle(row))?
+    }
+
+    /// Makes an own row ready: there is something left to be written, or room again.
+    #[inline]
+    pub fn mark_ready(&self, handle: RowHandle) {
+        if let Some(ready) = self.view.ready(self.me.slot) {
+            ready.mark_own(handle.row);
         }
     }
 

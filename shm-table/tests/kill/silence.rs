@@ -233,6 +233,24 @@ impl<'t> World<'t> {
         is_over
     }
 
+    /// The same in an order of the worker's own, the last ones first; there may be more.
+    fn turn_backwards(&mut self, number: usize, most: usize, dies_after: Option<u64>) {
+        self.act(number, dies_after, |hands, blocked, sockets, rows| {
+            let mut ready = Vec::new();
+            hands.all_ready(&mut ready);
+            for &ready in ready.iter().rev().take(most) {
+                let Some(handle) = hands.take_ready(ready) else {
+                    continue;
+                };
+                let row = rows.iter().position(|row| *row == handle).unwrap();
+                obey(hands, handle);
+                if !blocked[row] {
+                    write(hands, blocked, sockets, handle, row);
+                }
+            }
+        });
+    }
+
     fn send(&mut self, number: usize, to: &[usize], is_fanout: bool, dies_after: Option<u64>) {
         if self.workers[number].hands.is_none() {
             return;
@@ -404,7 +422,8 @@ fn history(seed: u64) -> (u32, u32) {
                 let is_fanout = dice.roll(3) == 0;
                 world.send(number, &to, is_fanout, dies_after);
             }
-            5..9 => {
+            5 => world.turn_backwards(number, 1 + dice.roll(5), dies_after),
+            6..9 => {
                 if world.turn(number, 1 + dice.roll(5), dies_after) {
                     world.sleep(number);
                 }

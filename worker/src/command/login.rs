@@ -57,6 +57,7 @@ pub(super) fn login(
     let refused = match result {
         Ok(_) => {
             connection.state = State::LoggedIn;
+            work.flows.forget(connection.handle.row);
             work.sign_of_life(connection);
             work.answer(connection, |w| reply::welcome(w, user));
             return;
