@@ -2,7 +2,7 @@
 //!
 //! What is counted is what a message *occupies*: its blocks, whole. A share shrinks as the pools fill, for all sessions alike, so that
 //! those who hold much are stopped first and those who hold little are not refused: with `n` sessions at their share, a part of about
-//! `4 / (4 + n)` of what is above the last eighth stays free.
+//! `2 / (2 + n)` of what is above the last eighth stays free.
 
 use crate::arena::BLOCK_BYTES;
 use crate::view::View;
@@ -20,7 +20,7 @@ const SCARCE_PART: u64 = 16;
 pub(crate) const RESERVE_PART: u32 = 32;
 
 /// The part of what is free beyond the last eighth that one session may hold.
-const SHARE_PART: u64 = 4;
+const SHARE_PART: u64 = 2;
 
 /// What a session may hold when nothing is free beyond the last eighth, in bytes, where the arena is not small.
 const SMALL_SHARE_BYTES: u64 = 16 * 1024;
