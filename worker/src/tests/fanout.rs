@@ -1,10 +1,9 @@
 //! Messages for many: over several rounds, with what happens in between.
 
-use config::Config;
 use serde_json::Value;
 use shm_table::{Capacity, FIRST_WORKER, Table, Transport};
 
-use super::house::{Client, House, WORKERS};
+use super::house::{Client, House, WORKERS, settings};
 
 /// Members of the group in most of these tests, and how many of them have their turn at once.
 const MEMBERS: usize = 40;
@@ -65,7 +64,7 @@ fn join(house: &mut House<'_>, mut people: Vec<Client>) -> Vec<Client> {
 }
 
 fn house(table: &Table) -> House<'_> {
-    let mut house = House::new(table, &Config::default());
+    let mut house = House::new(table, &settings());
     house.set_at_once(AT_ONCE);
     house
 }
@@ -104,7 +103,7 @@ fn messages_out(house: &House<'_>) -> u64 {
 fn no_turn_puts_a_message_into_more_outboxes_than_a_slice_and_neighbours_come_between() {
     const MANY: usize = 1_300;
     let table = table(1_400, 4 << 20);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut members = members(&mut house, MANY);
     let mut neighbours = people(&mut house, 3, |number| {
         format!(r#"{{"type":"login","userName":"n{number}"}}"#)
@@ -140,7 +139,7 @@ fn no_turn_puts_a_message_into_more_outboxes_than_a_slice_and_neighbours_come_be
 #[test]
 fn without_time_a_slice_is_a_few() {
     let table = table(50, 1 << 20);
-    let mut house = House::new(&table, &Config::default());
+    let mut house = House::new(&table, &settings());
     let mut members = members(&mut house, MEMBERS);
     house.set_at_once(20);
     house.works[0].slice.most_us = 0;
@@ -366,7 +365,7 @@ fn it_goes_on_when_its_sender_is_gone() {
 #[test]
 fn broadcasts_and_users_with_many_sessions() {
     let table = table(50, 1 << 20);
-    let mut settings = Config::default();
+    let mut settings = settings();
     settings.auth.admins = vec!["ada".into()];
     let mut house = House::new(&table, &settings);
     house.set_at_once(AT_ONCE);

@@ -35,10 +35,12 @@ pub struct House<'t> {
     at_once: u32,
 }
 
-/// The settings that every test starts from: clients here talk as fast as they can.
+/// The settings that every test starts from: clients here talk as fast as they can, and all come from one address.
 pub fn settings() -> Config {
     let mut settings = Config::default();
     settings.limits.messages_per_second = 0;
+    settings.limits.connections_per_ip = 0;
+    settings.limits.sessions_per_user = 0;
     settings
 }
 
