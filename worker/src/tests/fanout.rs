@@ -1,7 +1,7 @@
 //! Messages for many: over several rounds, with what happens in between.
 
 use serde_json::Value;
-use shm_table::{Capacity, FIRST_WORKER, Table, Transport};
+use shm_table::{Capacity, Envelope, FIRST_WORKER, Table, Transport, Urgency};
 
 use super::house::{Client, House, WORKERS, settings};
 
@@ -401,15 +401,16 @@ fn without_room_for_its_list_it_is_refused_whole() {
     let table = table(50, 16 << 10);
     let mut house = house(&table);
     let mut members = members(&mut house, MEMBERS);
-    // An unread outbox holds the arena, but for what is spared.
-    let filler = format!(
-        "{{\"type\":\"sendto\",\"to\":\"u1\",\"content\":\"{}\",\"quiet\":true}}\n",
-        "x".repeat(3_000)
-    );
-    while members[2].lines().is_empty() {
-        members[2].send(filler.as_bytes());
-        house.works[0].settings.limits.outbox_bytes = 1 << 20;
-        house.turn(0);
+    // The other worker is composing what takes all there is, but for what answers need.
+    let mut held = Vec::new();
+    let compose = |house: &mut House<'_>| {
+        let body = [b'x'; 200];
+        let write = |w: &mut Vec<u8>| std::io::Write::write_all(w, &body);
+        let hands = &mut house.works[1].hands;
+        hands.compose(Urgency::Message, write, |_| Envelope::default())
+    };
+    while let Ok(message) = compose(&mut house) {
+        held.push(message);
     }
     members[0].say(TO_ALL);
     house.turn(0);
@@ -418,6 +419,8 @@ fn without_room_for_its_list_it_is_refused_whole() {
         line.contains("overloaded") && line.contains(r#""id":1"#),
         "{line}"
     );
+    held.drain(..)
+        .for_each(|message| house.works[1].hands.discard(message));
     house.settle();
     for member in &mut members[3..] {
         assert_eq!(member.lines(), [""; 0]);
