@@ -154,7 +154,7 @@ fn benches(c: &mut Criterion) {
 /// What is done in one go however many there are: each must be short beside a turn, which is 400 us.
 fn whole(c: &mut Criterion) {
     let (mut hands, rows) = crowd();
-    let limits = GroupLimits { per_session: 300 };
+    let limits = GroupLimits::per_session(300);
     for &row in &rows {
         hands.join(row, "all", limits).expect("a membership");
     }
