@@ -19,7 +19,7 @@ mod windows;
 
 use std::net::SocketAddr;
 
-use crate::control::Counter;
+use crate::control::{Control, Counter};
 use crate::gathered::Gathered;
 use crate::handle::{Link, ProcessId, RowHandle};
 use crate::pool::Magazine;
@@ -74,10 +74,14 @@ pub enum Claimed {
 pub struct Hands<'t> {
     view: View<'t>,
     me: ProcessId,
+    /// The one of this process's slot.
+    control: &'t Control,
     settings: HandsSettings,
     /// What one session may hold as far as is known ([`Hands::look_at_supply`]), and what that follows from.
     share: u64,
     supply: Supply,
+    /// Free blocks and entries when that was looked at.
+    free_seen: [u32; 2],
     pause_point: Box<dyn FnMut() + 't>,
     blocks: Magazine,
     nodes: Magazine,
@@ -121,8 +125,10 @@ impl Table {
         Hands {
             view: self.view(),
             me,
+            control: &self.view().controls[usize::from(me.slot)],
             share: supply.share(settings.outbox_bytes),
             supply,
+            free_seen: [u32::MAX; 2],
             settings,
             pause_point,
             blocks: Magazine::of(self.view().arena.pool()),
@@ -397,7 +403,7 @@ impl<'t> Hands<'t> {
     /// Publishes how much is in hand, for the statistics.
     #[inline]
     fn publish_in_hand(&self) {
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         control.blocks_in_hand.put(self.blocks.len() as u32);
         control.nodes_in_hand.put(self.nodes.len() as u32);
     }

@@ -234,6 +234,8 @@ impl Work<'_> {
     }
 
     /// The same in turn.
+    #[cold]
+    #[inline(never)]
     fn serve_in_turn(&mut self) -> bool {
         self.line_up();
         let mut since_us = self.elapsed_us();
@@ -258,6 +260,8 @@ impl Work<'_> {
     }
 
     /// Has all who are ready wait for their turns.
+    #[cold]
+    #[inline(never)]
     fn line_up(&mut self) {
         let mut rows = std::mem::take(&mut self.spare.rows);
         rows.clear();
@@ -273,6 +277,8 @@ impl Work<'_> {
     }
 
     /// Carries out the orders of a row and writes what it has.
+    // Always: the connection is then not copied.
+    #[inline(always)]
     fn serve(&mut self, row: u32) {
         let Some(mut connection) = self.connection(row) else {
             return;
@@ -295,6 +301,7 @@ impl Work<'_> {
 
     /// Writes what is queued, as far as the socket takes it, straight from the arena. What is more than others should wait for is written
     /// when the row's turn comes again.
+    #[inline]
     pub fn flush(&mut self, connection: &mut Connection) {
         if self.flush_some(connection) {
             self.hands.mark_ready(connection.handle);

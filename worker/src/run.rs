@@ -285,14 +285,23 @@ impl Work<'_> {
         if !all_is_read && !self.has_read_enough() && !self.is_phase_over() {
             return false;
         }
-        // The kernel's order is not a fair one: whoever has many sockets comes often.
-        for event in std::mem::take(&mut self.events) {
+        if !self.events.is_empty() {
+            self.line_up_events();
+        }
+        true
+    }
+
+    /// Has all whose sockets are readable wait for their turns: the kernel's order is not a fair one, as whoever has many sockets comes often.
+    #[cold]
+    fn line_up_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
             self.take_event(&event);
             if event.readable {
                 self.read_again(event.row);
             }
         }
-        true
+        self.events = events;
     }
 
     /// Reads from a connection. True: no more is to be read in this turn.

@@ -140,7 +140,7 @@ impl<'t> Hands<'t> {
     }
 
     fn fanout_word(&self) -> &crate::word::Word32 {
-        &self.view.controls[usize::from(self.me.slot)].fanouts
+        &self.control.fanouts
     }
 
     /// The oldest fan-out's first block.
@@ -170,13 +170,13 @@ impl<'t> Hands<'t> {
     /// True if a step of it can be done now, as far as is known.
     #[inline]
     pub fn has_fanout_to_do(&self) -> bool {
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         control.fanouts.peek() != 0 && control.fanout_waits.peek() == 0
     }
 
     /// Says whether the oldest fan-out waits for something: its process then looks again and again, and does not sleep for long.
     pub fn set_fanout_waits(&self, waits: bool) {
-        let word = &self.view.controls[usize::from(self.me.slot)].fanout_waits;
+        let word = &self.control.fanout_waits;
         if word.peek() != u32::from(waits) {
             word.put(u32::from(waits));
         }
@@ -184,7 +184,7 @@ impl<'t> Hands<'t> {
 
     /// Whether a session has a fan-out in this process's slot; `ordinal`: for this message.
     pub fn has_fanout_of(&self, sender: RowHandle, ordinal: Option<u32>) -> bool {
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         fanout::of(&self.view, control).any(|first| {
             let head = fanout::head(&self.view, first);
             head.sender == sender && ordinal.is_none_or(|ordinal| ordinal == head.ordinal)

@@ -12,7 +12,6 @@ use crate::arena::BLOCK_BYTES;
 use crate::control::{Counter, ProcessState};
 use crate::handle::{ProcessId, RowHandle, Slot, TIMER};
 use crate::row::{Order, Row, RowWord};
-use crate::shares::Supply;
 use crate::two_copies::Stream;
 use crate::view::View;
 
@@ -172,13 +171,17 @@ impl<'t> Hands<'t> {
     /// Looks how much there is to share. At the begin of each turn, and where more was fetched. Where it is short, the timer is told.
     #[inline]
     pub fn look_at_supply(&mut self) {
-        let supply = self.view.supply();
-        if supply != self.supply {
-            self.take_supply(supply);
+        let header = self.view.header;
+        if [header.arena.free(), header.nodes.free()] != self.free_seen {
+            self.take_supply();
         }
     }
 
-    fn take_supply(&mut self, supply: Supply) {
+    #[inline(never)]
+    fn take_supply(&mut self) {
+        let header = self.view.header;
+        self.free_seen = [header.arena.free(), header.nodes.free()];
+        let supply = self.view.supply();
         self.supply = supply;
         self.share = supply.share(self.settings.outbox_bytes);
         if supply.is_short() {

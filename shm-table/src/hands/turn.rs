@@ -15,9 +15,7 @@ impl Hands<'_> {
     /// The same, where the time (of the table's clock) is known.
     #[inline]
     pub fn heartbeat_at(&self, now_ms: u64) {
-        self.view.controls[usize::from(self.me.slot)]
-            .heartbeat
-            .put(now_ms);
+        self.control.heartbeat.put(now_ms);
     }
 
     /// Says that this process is at work.
@@ -25,7 +23,7 @@ impl Hands<'_> {
         self.heartbeat();
         self.set_congested(0);
         self.set_fanout_waits(false);
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         // A predecessor may have died in its sleep.
         control.sleeping.set(0);
         control.state.set(ProcessState::Running as u32);
@@ -34,7 +32,7 @@ impl Hands<'_> {
     /// Says how many own connections are not read until another worker has had a turn, or there is memory ([`Self::is_relieved`]): the caller asks for each of
     /// them again and again, and does not sleep for long.
     pub fn set_congested(&self, connections: usize) {
-        let congested = &self.view.controls[usize::from(self.me.slot)].congested;
+        let congested = &self.control.congested;
         let connections = u32::try_from(connections).unwrap_or(u32::MAX);
         if congested.peek() != connections {
             congested.put(connections);
@@ -44,14 +42,14 @@ impl Hands<'_> {
     /// Adds to one of this process's counters.
     #[inline]
     pub fn count(&self, counter: Counter, n: u64) {
-        let word = &self.view.controls[usize::from(self.me.slot)].counters[counter as usize];
+        let word = &self.control.counters[counter as usize];
         word.put(word.peek().wrapping_add(n));
     }
 
     /// Counts a turn of the event loop that took so many microseconds.
     #[inline]
     pub fn turn_took(&self, us: u64) {
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         let turns = &control.turns[turn_bucket(us)];
         turns.put(turns.peek().wrapping_add(1));
         if us > control.longest_turn_us.peek() {
@@ -148,7 +146,7 @@ impl Hands<'_> {
 
     /// Announces sleep. False: something became ready meanwhile, so look again instead.
     pub fn about_to_sleep(&self) -> bool {
-        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
+        let sleeping = &self.control.sleeping;
         if !announce_sleep(sleeping, self.view.ready(self.me.slot)) {
             return false;
         }
@@ -170,7 +168,7 @@ impl Hands<'_> {
 
     /// Takes the announcement back.
     pub fn awake(&self) {
-        let sleeping = &self.view.controls[usize::from(self.me.slot)].sleeping;
+        let sleeping = &self.control.sleeping;
         if sleeping.peek() != 0 {
             sleeping.set(0);
         }

@@ -20,7 +20,7 @@ impl Hands<'_> {
     #[inline]
     pub fn note_reading(&mut self, handle: RowHandle, window_at: u64) {
         self.asked_for = None;
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         // Killed between the two, this process has not read anything of that row yet.
         control.window_at.put(window_at);
         control.reading.put(handle.link().0);
@@ -29,7 +29,7 @@ impl Hands<'_> {
     /// Notes that all input in the read window is accounted for by a committed stream.
     #[inline]
     pub fn reading_done(&self) {
-        self.view.controls[usize::from(self.me.slot)].reading.put(0);
+        self.control.reading.put(0);
     }
 
     /// Finds the window with input of an own row that a dead process had in it when it ended. Nobody writes to it until
@@ -81,7 +81,7 @@ impl Hands<'_> {
     /// The row whose input is in this slot's read window and which this process does not have: one that it has yet to claim, or one that was
     /// handed over to another slot and has not been taken over there. Until then the window must not be written.
     pub fn interrupted(&self) -> Option<RowHandle> {
-        let control = &self.view.controls[usize::from(self.me.slot)];
+        let control = self.control;
         let handle = Link(control.reading.get()).row()?;
         let word = self.view.row(handle)?.check(handle)?;
         let unclaimed = word.owner != self.me;

@@ -79,33 +79,15 @@ impl Work<'_> {
             time: &moment,
         };
         if self.is_for_many(recipients.len()) {
-            let message = self.encode_message(&parts);
-            let (kind, name) = kind_and_name(to);
-            let outbound = Outbound {
-                kind,
-                to: name,
-                from: &voice.name,
-                message_id: &MessageId::of(self, connection),
-                id,
-                quiet: send.quiet,
-            };
-            let note = Note {
-                others: (recipients.len() - addressed) as u32,
-                quiet: send.quiet,
-                elsewhere,
-                id,
-                message_id: outbound.message_id,
-            };
-            self.begin_fanout(
+            let others = (recipients.len() - addressed) as u32;
+            self.pass_on_to_many(
                 connection,
-                message,
+                &voice,
+                &parts,
+                send,
+                id,
                 &recipients,
-                &note,
-                |work, connection| {
-                    // That many here, one has it.
-                    let here = Status::Delivered;
-                    work.hand_over(connection, &outbound, here, |w| reply::message(w, &parts));
-                },
+                (others, elsewhere),
             );
             self.return_handles(recipients);
             self.return_voice(voice);
@@ -131,6 +113,50 @@ impl Work<'_> {
         };
         self.return_voice(voice);
         self.acknowledge(connection, fate, send.quiet, id);
+    }
+
+    /// The same for so many that it takes several turns. `others` are not those it is for; other hosts may be concerned.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)] // what `pass_on` has found out
+    fn pass_on_to_many(
+        &mut self,
+        connection: &mut Connection,
+        voice: &Voice,
+        parts: &MessageParts<'_>,
+        send: &Send<'_>,
+        id: Option<&str>,
+        recipients: &[RowHandle],
+        (others, elsewhere): (u32, bool),
+    ) {
+        let message = self.encode(|w| reply::message(w, parts));
+        let (kind, name) = kind_and_name(parts.to);
+        let outbound = Outbound {
+            kind,
+            to: name,
+            from: &voice.name,
+            message_id: &MessageId::of(self, connection),
+            id,
+            quiet: send.quiet,
+        };
+        let note = Note {
+            others,
+            quiet: send.quiet,
+            elsewhere,
+            id,
+            message_id: outbound.message_id,
+        };
+        self.begin_fanout(
+            connection,
+            message,
+            recipients,
+            &note,
+            |work, connection| {
+                // That many here, one has it.
+                let here = Status::Delivered;
+                work.hand_over(connection, &outbound, here, |w| reply::message(w, parts));
+            },
+        );
     }
 
     /// Sends a message to `recipients`, of whom the first `addressed` are those it is for, and tells
