@@ -80,6 +80,7 @@ pub struct Hands<'t> {
     /// What one session may hold as far as is known ([`Hands::look_at_supply`]), and what that follows from.
     share: u64,
     supply: Supply,
+    is_tight: bool,
     /// Free blocks and entries when that was looked at.
     free_seen: [u32; 2],
     pause_point: Box<dyn FnMut() + 't>,
@@ -128,6 +129,7 @@ impl Table {
             control: &self.view().controls[usize::from(me.slot)],
             share: supply.share(settings.outbox_bytes),
             supply,
+            is_tight: supply.is_tight(),
             free_seen: [u32::MAX; 2],
             settings,
             pause_point,
@@ -276,17 +278,23 @@ impl<'t> Hands<'t> {
     }
 
     /// Commits where an own connection's byte streams stand.
-    #[inline]
+    #[inline(always)]
     pub fn commit(&mut self, handle: RowHandle, stream: &Stream) {
         if let Some((row, _)) = self.mine(handle) {
             row.stream.write(stream);
         }
         if self.cut {
-            self.cut = false;
-            // Only now does no committed record refer to these.
-            while let Some(block) = self.cut_off.pop() {
-                self.keep_block(block);
-            }
+            self.keep_cut_off();
+        }
+    }
+
+    /// Takes back what was cut off receive buffers: only now does no committed record refer to it.
+    #[cold]
+    #[inline(never)]
+    fn keep_cut_off(&mut self) {
+        self.cut = false;
+        while let Some(block) = self.cut_off.pop() {
+            self.keep_block(block);
         }
     }
 

@@ -147,6 +147,7 @@ impl<'t> Work<'t> {
     }
 
     /// Publishes where the connection stands.
+    #[inline]
     pub fn commit(&mut self, connection: &Connection) {
         if !connection.gone {
             self.hands.commit(connection.handle, &connection.stream);

@@ -89,7 +89,7 @@ impl<'t> Hands<'t> {
             self.order(handle, Order::SLOW);
             return Room::None;
         }
-        if has_share && may_refuse && self.supply.is_tight() {
+        if has_share && may_refuse && self.is_tight {
             return Room::Refused;
         }
         if !blocked && !stands {
@@ -144,7 +144,7 @@ impl<'t> Hands<'t> {
     /// its share; or has any of it, where what is left is for messages that are complete.
     #[inline]
     pub fn must_wait_for_memory(&self, stream: &Stream) -> Option<Congestion> {
-        if !self.supply.is_tight() || stream.received_len == 0 {
+        if !self.is_tight || stream.received_len == 0 {
             return None;
         }
         let must = received_cost(stream) > self.share || self.supply.is_scarce();
@@ -154,7 +154,7 @@ impl<'t> Hands<'t> {
     /// True while less than an eighth of the arena, or of the outbox entries, is free: only little is read at a time.
     #[inline]
     pub fn is_memory_tight(&self) -> bool {
-        self.supply.is_tight()
+        self.is_tight
     }
 
     /// What an own connection holds: its outbox and its incomplete message.
@@ -183,6 +183,7 @@ impl<'t> Hands<'t> {
         self.free_seen = [header.arena.free(), header.nodes.free()];
         let supply = self.view.supply();
         self.supply = supply;
+        self.is_tight = supply.is_tight();
         self.share = supply.share(self.settings.outbox_bytes);
         if supply.is_short() {
             self.touched |= 1 << TIMER;

@@ -123,10 +123,12 @@ pub enum LeaveRefused {
 }
 
 impl<'t> Hands<'t> {
+    #[inline(always)]
     pub(super) fn users(&self) -> Users<'t> {
         Users(self.view)
     }
 
+    #[inline(always)]
     pub(super) fn groups(&self) -> Groups<'t> {
         Groups(self.view)
     }
@@ -318,6 +320,7 @@ impl<'t> Hands<'t> {
     }
 
     /// Appends the handles of the other sessions of an own row's user to `out`, each once.
+    #[inline]
     pub fn other_sessions(&self, handle: RowHandle, out: &mut Vec<RowHandle>) {
         let Some((row, _)) = self.mine(handle) else {
             return;
@@ -329,11 +332,16 @@ impl<'t> Hands<'t> {
             .map_or(0, |(index, _)| self.view.users[index].count.peek());
         // Counted before a session can be found and until after it no longer is, so one is this one.
         if count > 1 {
-            let start = out.len();
-            self.users().sessions(user, out);
-            if let Some(own) = out.iter().skip(start).position(|other| *other == handle) {
-                out.swap_remove(start + own);
-            }
+            self.add_other_sessions(user, handle, out);
+        }
+    }
+
+    #[inline(never)]
+    fn add_other_sessions(&self, user: Link, handle: RowHandle, out: &mut Vec<RowHandle>) {
+        let start = out.len();
+        self.users().sessions(user, out);
+        if let Some(own) = out.iter().skip(start).position(|other| *other == handle) {
+            out.swap_remove(start + own);
         }
     }
 
