@@ -124,6 +124,18 @@ impl<'t> Arena<'t> {
         occupied_by(self.heads[first as usize].len.peek() as usize)
     }
 
+    /// Both: bytes that a recipient gets, and bytes that the message occupies.
+    #[inline]
+    pub fn measure(&self, first: u32, websocket: bool) -> (usize, u64) {
+        let head = &self.heads[first as usize];
+        let (len, shape) = (head.len.peek() as usize, head.shape.peek());
+        let around = match websocket {
+            true => shape & 0xff,
+            false => shape / NEWLINE % 2,
+        };
+        (len + around as usize, occupied_by(len).into())
+    }
+
     /// Says of a sealed message that it is a pong.
     pub fn mark_pong(&self, first: u32) {
         let shape = &self.heads[first as usize].shape;

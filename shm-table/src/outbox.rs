@@ -190,6 +190,15 @@ pub(crate) fn entry_cost(node: &Node, arena: &Arena<'_>) -> u64 {
     }
 }
 
+/// Both: bytes that a row of this kind receives, and what the entry counts.
+#[inline]
+pub(crate) fn entry_measure(node: &Node, arena: &Arena<'_>, websocket: bool) -> (usize, u64) {
+    match node.message.peek() {
+        0 => (0, 0),
+        message => arena.measure(message - 1, websocket),
+    }
+}
+
 /// Bytes of an entry's message that a row of this kind receives.
 #[inline]
 pub(crate) fn entry_bytes(node: &Node, arena: &Arena<'_>, websocket: bool) -> usize {

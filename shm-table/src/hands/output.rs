@@ -171,14 +171,14 @@ impl Hands<'_> {
         while left {
             let node = stream.out_first - 1;
             let entry = &self.view.nodes[node as usize];
-            let unwritten = outbox::entry_bytes(entry, &self.view.arena, websocket)
-                - stream.out_offset as usize;
+            let (bytes, cost) = outbox::entry_measure(entry, &self.view.arena, websocket);
+            let unwritten = bytes - stream.out_offset as usize;
             if rest < unwritten {
                 stream.out_offset += rest as u32;
                 break;
             }
             rest -= unwritten;
-            dropped += outbox::entry_cost(entry, &self.view.arena);
+            dropped += cost;
             left = outbox::advance(&row.out_top, self.view.nodes, handle.generation, stream);
             entries.push(node);
         }
