@@ -301,6 +301,7 @@ impl Work<'_> {
 
     /// Writes what is queued, as far as the socket takes it, straight from the arena. What is more than others should wait for is written
     /// when the row's turn comes again.
+    #[inline]
     pub fn flush(&mut self, connection: &mut Connection) {
         if self.flush_some(connection) {
             self.hands.mark_ready(connection.handle);
@@ -308,7 +309,8 @@ impl Work<'_> {
     }
 
     /// The same. True: there is more, and the socket may take it.
-    #[inline(always)]
+    // Never: what it calls is then inlined here, once.
+    #[inline(never)]
     pub fn flush_some(&mut self, connection: &mut Connection) -> bool {
         let row = connection.handle.row;
         let mut writes = 0;
