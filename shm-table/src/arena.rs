@@ -129,10 +129,9 @@ impl<'t> Arena<'t> {
     pub fn measure(&self, first: u32, websocket: bool) -> (usize, u64) {
         let head = &self.heads[first as usize];
         let (len, shape) = (head.len.peek() as usize, head.shape.peek());
-        let around = match websocket {
-            true => shape & 0xff,
-            false => shape / NEWLINE % 2,
-        };
+        // The same for every message of a row, which is found out once for all of them.
+        let (shift, mask) = if websocket { (0, 0xff) } else { (8, 1) };
+        let around = shape >> shift & mask;
         (len + around as usize, occupied_by(len).into())
     }
 
