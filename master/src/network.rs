@@ -16,11 +16,7 @@ struct Site(u64);
 impl Network {
     /// The network an address belongs to.
     pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // The prefix of IPv4-mapped addresses is no unicast network of IPv6.
-            IpAddr::V4(v4) => Self(0xffff << 32 | u64::from(v4.to_bits())),
-            IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64),
-        }
+        Self(shm_table::network(address))
     }
 
     /// The site it is part of; `None` for IPv4, where an address is all that one client is known to have.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use crate::Hands;
 use crate::handle::RowHandle;
 use crate::hands::room::received_cost;
+use crate::network::network;
 use crate::recovery::in_use;
 use crate::row::{Order, Row, RowWord, State};
 use crate::shares::LEAST_SHARE_BYTES;
@@ -151,7 +152,7 @@ impl Hands<'_> {
                 },
                 bytes,
                 user: row.user.peek().into(),
-                address: network(row.peer().ip()),
+                address: network(row.peer().ip()).into(),
                 may_go: !is_ordered && !is_ending,
             });
         }
@@ -163,14 +164,6 @@ fn is_ordered(row: &Row, word: RowWord) -> bool {
     let orders = row.orders.get();
     let is_its_own = (orders >> 32) as u32 == word.generation;
     is_its_own && orders & u64::from(Order::EVICTED.0 | Order::SLOW.0) != 0
-}
-
-/// The address, or the network that one client has for itself.
-fn network(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
-    }
 }
 
 /// Who goes, in this order, each with the holder on whose account: until so many bytes are given back, or nobody holds more than his

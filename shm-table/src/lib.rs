@@ -84,6 +84,8 @@ mod mailbox;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
+mod network;
+#[cfg(not(loom))]
 mod recovery;
 #[cfg(not(loom))]
 mod seats;
@@ -126,6 +128,8 @@ pub use inbox::{INBOX_IDS, Inbox};
 pub use layout::{Capacity, WINDOW_BYTES};
 #[cfg(not(loom))]
 pub use mail_shares::{MailAccounts, Share};
+#[cfg(not(loom))]
+pub use network::network;
 #[cfg(not(loom))]
 pub use recovery::Recovered;
 #[cfg(not(loom))]

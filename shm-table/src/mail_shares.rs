@@ -9,6 +9,7 @@
 
 use crate::arena::{BLOCK_BYTES, PREFIX_BYTES};
 use crate::handle::RowHandle;
+use crate::network::network;
 use crate::view::View;
 use crate::word::Word32;
 
@@ -68,10 +69,7 @@ impl MailAccounts {
                 numbers: [session; 3],
             };
         };
-        let address = match row.peer().ip() {
-            std::net::IpAddr::V4(v4) => u64::from(v4.to_bits()),
-            std::net::IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
-        };
+        let address = network(row.peer().ip());
         MailAccounts {
             numbers: [
                 session,

@@ -48,7 +48,7 @@ impl Flows {
             Some(name) => Who::User(self.key.hash_one(name)),
             None => Who::Row(row),
         };
-        let network = network(address);
+        let network = shm_table::network(address);
         let address = self.addresses.take(network);
         let user = self.users.take((address, who));
         let at = row as usize;
@@ -67,15 +67,6 @@ impl Flows {
             self.users.give_back(user);
             self.addresses.give_back(address);
         }
-    }
-}
-
-/// As the master counts them.
-fn network(address: IpAddr) -> Network {
-    match address.to_canonical() {
-        // The prefix of IPv4-mapped addresses is no unicast network of IPv6.
-        IpAddr::V4(v4) => 0xffff << 32 | u64::from(v4.to_bits()),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
     }
 }
 

@@ -14,6 +14,7 @@ use super::Hands;
 use super::session::{GroupLimits, JoinRefused};
 use crate::groups::CHUNK_SLOTS;
 use crate::handle::Link;
+use crate::network::network;
 use crate::pool::{Hold, Item};
 use crate::row::{Row, State};
 use crate::view::View;
@@ -51,16 +52,13 @@ impl Holder {
     }
 
     fn of(row: &Row) -> [Option<Holder>; 3] {
-        let (high, low) = (row.ip[0].peek(), row.ip[1].peek());
-        let user = Some(Holder::User(row.user.peek()));
-        match high == 0 && low >> 32 == 0xffff {
-            true => [user, Some(Holder::Network(low)), None],
-            false => [
-                user,
-                Some(Holder::Network(high)),
-                Some(Holder::Site(high >> 16)),
-            ],
-        }
+        let network = network(row.peer().ip());
+        let is_v6 = network >> 32 != 0xffff;
+        [
+            Some(Holder::User(row.user.peek())),
+            Some(Holder::Network(network)),
+            is_v6.then_some(Holder::Site(network >> 16)),
+        ]
     }
 }
 
